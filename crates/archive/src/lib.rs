@@ -1,0 +1,1 @@
+//! What lies in a storage: layout, segments, manifests, commit, read, verify.

@@ -1,0 +1,3 @@
+//! The `armory` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Backup and restore pipelines: fetch, transform, archive; read, transform, produce.

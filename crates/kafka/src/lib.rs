@@ -1,0 +1,1 @@
+//! What backup and restore need of the Kafka protocol: connections, metadata, fetch, produce, admin.

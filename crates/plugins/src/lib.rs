@@ -1,0 +1,1 @@
+//! The host of WASI component plugins: loading, limits, calls, replay, error policy.
