@@ -1,0 +1,208 @@
+//! The job of a Backup.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{DEFAULT_MEMORY_BUDGET, KafkaEndpoint, NameMatcher, PluginEntry, StorageLocation};
+
+/// Everything a backup needs to know.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupJob {
+    /// The Backup's name. It is also the identity under which the archive knows this writer: two
+    /// backups with one name fence each other by generation, two with different names refuse each other.
+    pub name: String,
+    /// The cluster that is read.
+    pub source: KafkaEndpoint,
+    /// Where the archive lies.
+    pub storage: StorageLocation,
+    /// Which topics.
+    pub topics: TopicSelection,
+    /// The plugin chain, in order.
+    pub plugins: Vec<PluginEntry>,
+    /// Outer compression of closed segments; `None` stores batches as the broker sent them.
+    pub compression: Option<CompressionSpec>,
+    /// When a segment is closed.
+    pub rollover: Rollover,
+    /// Bytes gathered per partition before they are written to a file. Folders only.
+    pub write_buffer: u64,
+    /// What becomes of segments whose records are old.
+    pub retention: Retention,
+    /// How lag is looked at.
+    pub lag_monitor: LagMonitor,
+    /// Go on with chains whose newest manifest is another backup's.
+    pub take_over: bool,
+    /// Bound of the memory for data in flight, in bytes.
+    pub memory_budget: u64,
+}
+
+impl BackupJob {
+    /// `spec.writeBufferSize` where none is given, in bytes.
+    pub const DEFAULT_WRITE_BUFFER: u64 = 8 * 1024;
+
+    /// A job with every default, for these three things.
+    pub fn new(
+        name: impl Into<String>,
+        source: KafkaEndpoint,
+        storage: StorageLocation,
+        topics: TopicSelection,
+    ) -> Self {
+        BackupJob {
+            name: name.into(),
+            source,
+            storage,
+            topics,
+            plugins: Vec::new(),
+            compression: None,
+            rollover: Rollover::default(),
+            write_buffer: Self::DEFAULT_WRITE_BUFFER,
+            retention: Retention::Keep,
+            lag_monitor: LagMonitor::default(),
+            take_over: false,
+            memory_budget: DEFAULT_MEMORY_BUDGET,
+        }
+    }
+}
+
+/// Which topics a backup reads.
+///
+/// A topic is taken when it is one of `streams`, or when a matcher of `include` takes it and none of `exclude`
+/// does. Topics may appear later; the selection is asked again whenever the cluster's topics are looked at.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopicSelection {
+    /// Topics named one by one and enabled.
+    pub streams: Vec<String>,
+    /// Matchers of further topics.
+    pub include: Vec<NameMatcher>,
+    /// Matchers that win over `include`. A stream that is switched off stands here as a literal, so that no
+    /// matcher brings it back.
+    pub exclude: Vec<NameMatcher>,
+}
+
+impl TopicSelection {
+    /// Is the topic to be backed up?
+    pub fn matches(&self, topic: &str) -> bool {
+        self.names(topic)
+            || (self.include.iter().any(|matcher| matcher.matches(topic))
+                && !self.exclude.iter().any(|matcher| matcher.matches(topic)))
+    }
+
+    /// Is the topic named as a stream? Kafka's internal topics (`__consumer_offsets`) are taken only so, never
+    /// by a matcher: `*` does not mean them.
+    pub fn names(&self, topic: &str) -> bool {
+        self.streams.iter().any(|stream| stream == topic)
+    }
+
+    /// Nothing is selected, and nothing ever will be.
+    pub fn is_empty(&self) -> bool {
+        self.streams.is_empty() && self.include.is_empty()
+    }
+}
+
+/// Outer compression of segments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CompressionSpec {
+    /// The algorithm.
+    pub algorithm: CompressionAlgorithm,
+    /// The algorithm's level; `None` is its own default.
+    pub quality: Option<i32>,
+}
+
+/// The algorithms of `spec.compression.algorithm`, without `none`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names say all there is to say")]
+pub enum CompressionAlgorithm {
+    Zstd,
+    Gzip,
+    Bzip2,
+    Xz,
+    Deflate,
+    Brotli,
+    Lzma,
+    Zlib,
+}
+
+/// When an open segment is closed: at a size or at an age, whichever comes first. On an object store data is
+/// committed only when its segment closes, so `timeout` is what a crash can cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rollover {
+    /// Raw bytes in the segment.
+    pub size: u64,
+    /// Time since the segment's first byte (or gap).
+    #[serde(rename = "timeout_ms", with = "super::duration_ms")]
+    pub timeout: Duration,
+}
+
+impl Rollover {
+    /// Size where none is given: 128 MiB.
+    pub const DEFAULT_SIZE: u64 = 128 * 1024 * 1024;
+    /// Age where none is given: ten minutes.
+    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
+}
+
+impl Default for Rollover {
+    fn default() -> Self {
+        Rollover {
+            size: Self::DEFAULT_SIZE,
+            timeout: Self::DEFAULT_TIMEOUT,
+        }
+    }
+}
+
+/// What becomes of segments whose records are old.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Retention {
+    /// Everything is kept.
+    #[default]
+    Keep,
+    /// A segment expires this many milliseconds after its newest record's timestamp.
+    DeleteAfterMs(u64),
+}
+
+/// How a backup looks at its lag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LagMonitor {
+    /// Time between two looks; at least a second.
+    #[serde(rename = "refresh_interval_ms", with = "super::duration_ms")]
+    pub refresh_interval: Duration,
+    /// Time-out of one ListOffsets request; what timed out is asked again in the next round.
+    #[serde(rename = "request_timeout_ms", with = "super::duration_ms")]
+    pub request_timeout: Duration,
+}
+
+impl Default for LagMonitor {
+    fn default() -> Self {
+        LagMonitor {
+            refresh_interval: Duration::from_secs(15),
+            request_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exclude_wins_over_include_and_streams_stand_alone() {
+        let selection = TopicSelection {
+            streams: vec!["orders.tmp".into(), "__consumer_offsets".into()],
+            include: vec![NameMatcher::glob("orders.*").unwrap()],
+            exclude: vec![NameMatcher::glob("*.tmp").unwrap()],
+        };
+        assert!(selection.matches("orders.eu"));
+        assert!(!selection.matches("orders.eu.tmp"));
+        assert!(!selection.matches("flights"));
+        assert!(selection.matches("orders.tmp"), "named as a stream");
+        assert!(selection.names("__consumer_offsets"));
+        assert!(!selection.names("orders.eu"));
+        assert!(TopicSelection::default().is_empty());
+    }
+}

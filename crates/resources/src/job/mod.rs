@@ -1,0 +1,74 @@
+//! Resolved jobs: what the engine is given.
+//!
+//! A job is the result of reading resources: every reference followed, every default filled in, every
+//! rule checked. It is plain data and serialises to JSON, so that the operator can hand the same binary a job
+//! that it resolved. Secrets appear in it as *places to read from*; a secret that came inline with a
+//! file refuses to be serialised (see [`Secret`]).
+
+mod backup;
+mod plugin;
+mod restore;
+mod storage;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use backup::{
+    BackupJob, CompressionAlgorithm, CompressionSpec, LagMonitor, Retention, Rollover,
+    TopicSelection,
+};
+pub use plugin::{
+    PluginEntry, PluginErrorAction, PluginErrorPolicy, PluginLimits, PluginSource, PluginStopRule,
+};
+pub use restore::{Incarnation, PartitionRange, RestoreJob, TimeRange, TopicMapping};
+pub use storage::{S3Credentials, Secret, StorageLocation, StorageUrlError};
+
+pub use crate::matcher::{NameMatcher, NamePattern, PatternError};
+
+/// Memory a job may use for data in flight when nothing else is said, in bytes.
+pub const DEFAULT_MEMORY_BUDGET: u64 = 256 * 1024 * 1024;
+
+/// A Kafka cluster and how to talk to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaEndpoint {
+    /// The EventHub's name, or the bootstrap servers where there is none: for people.
+    pub name: String,
+    /// Client properties by librdkafka's names: those of the EventHub with the Backup's or Restore's own
+    /// additional ones laid over them. `bootstrap.servers` is always there.
+    pub properties: BTreeMap<String, String>,
+}
+
+impl KafkaEndpoint {
+    /// An endpoint of nothing but bootstrap servers (`host:port,host:port`).
+    pub fn from_bootstrap(servers: impl Into<String>) -> Self {
+        let servers = servers.into();
+        KafkaEndpoint {
+            name: servers.clone(),
+            properties: BTreeMap::from([("bootstrap.servers".to_owned(), servers)]),
+        }
+    }
+
+    /// The bootstrap servers as they were written.
+    pub fn bootstrap_servers(&self) -> &str {
+        self.properties
+            .get("bootstrap.servers")
+            .map_or("", String::as_str)
+    }
+}
+
+/// A [`std::time::Duration`] as a whole number of milliseconds.
+mod duration_ms {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(u64::try_from(value.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        u64::deserialize(from).map(Duration::from_millis)
+    }
+}

@@ -1,0 +1,125 @@
+//! A plugin's entry in a job.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::NameMatcher;
+
+/// One entry of a plugin chain.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PluginEntry {
+    /// What to call it in messages, counters and dead letters: the builtin's name, or the file's.
+    pub label: String,
+    /// Where its code is.
+    pub source: PluginSource,
+    /// The `spec` object as it was written; it becomes YAML text only when `init` is called. `None` where the
+    /// entry has none.
+    pub spec: Option<serde_json::Value>,
+    /// Any of them has to match: the source topic of a backup, the target topic of a restore. None at all
+    /// means every topic.
+    pub selectors: Vec<NameMatcher>,
+    /// What happens to a record that could not be passed on.
+    pub error_policy: PluginErrorPolicy,
+    /// Bounds of what it may use.
+    pub limits: PluginLimits,
+}
+
+impl PluginEntry {
+    /// Does the plugin run on that topic?
+    pub fn selects(&self, topic: &str) -> bool {
+        self.selectors.is_empty() || self.selectors.iter().any(|matcher| matcher.matches(topic))
+    }
+}
+
+/// Where a plugin's code is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PluginSource {
+    /// A component in a file.
+    Wasi {
+        /// The file, with the claim's folder in front of it.
+        file: PathBuf,
+        /// Version of the contract that it was built for: `0.1`.
+        wit_version: String,
+    },
+    /// One that Armory brings along.
+    Builtin {
+        /// Its name: `topic-repartitioning`, `topic-retention`, …
+        name: String,
+    },
+}
+
+/// What happens to a record that could not be passed on, by class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PluginErrorPolicy {
+    /// The plugin said `rejected`.
+    pub rejected: PluginErrorAction,
+    /// The plugin said `error`.
+    pub error: PluginErrorAction,
+    /// The plugin trapped, took too long, wanted too much memory; twice, the second time on a fresh instance.
+    pub fault: PluginErrorAction,
+    /// The record has a header key that WIT 0.1 cannot carry.
+    pub header_key_not_utf8: PluginErrorAction,
+    /// When to stop although each record alone could be dropped.
+    pub stop_rule: Option<PluginStopRule>,
+}
+
+impl Default for PluginErrorPolicy {
+    fn default() -> Self {
+        PluginErrorPolicy {
+            rejected: PluginErrorAction::Drop,
+            error: PluginErrorAction::Fail,
+            fault: PluginErrorAction::Fail,
+            header_key_not_utf8: PluginErrorAction::Fail,
+            stop_rule: None,
+        }
+    }
+}
+
+/// One cell of the error policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PluginErrorAction {
+    /// The topic-partition stops.
+    Fail,
+    /// The record is left out and counted.
+    Drop,
+}
+
+/// Stop after more than `max_failures` among the last `window` records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PluginStopRule {
+    /// Failures that are still borne.
+    pub max_failures: u64,
+    /// Records looked back at.
+    pub window: u64,
+}
+
+/// Bounds of one plugin entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PluginLimits {
+    /// Memory of one instance, in bytes.
+    pub memory: u64,
+    /// Time for one record.
+    #[serde(rename = "record_timeout_ms", with = "super::duration_ms")]
+    pub record_timeout: Duration,
+    /// Time for one `init`.
+    #[serde(rename = "init_timeout_ms", with = "super::duration_ms")]
+    pub init_timeout: Duration,
+}
+
+impl Default for PluginLimits {
+    fn default() -> Self {
+        PluginLimits {
+            memory: 256 * 1024 * 1024,
+            record_timeout: Duration::from_secs(1),
+            init_timeout: Duration::from_secs(10),
+        }
+    }
+}
