@@ -1,0 +1,45 @@
+//! Free ports on loopback for servers that must be told theirs.
+
+use std::net::{Ipv4Addr, TcpListener};
+
+use anyhow::{Result, bail};
+
+/// The ports tried: above the well-known ones and below 32768, where Linux takes the local ports of outgoing
+/// connections from.
+///
+/// A port that the system hands out (bind to 0) comes from that upper range. While a restarted server is down,
+/// such a port can be taken by any outgoing connection; a client that keeps reconnecting to it can even be
+/// connected with itself. Ports from below stay free for a server that comes back.
+const RANGE: std::ops::Range<u16> = 15_000..32_000;
+
+/// Returns `count` different ports that nobody listens on now.
+///
+/// Another process may take one before it is used, so whoever starts a server tries again with other ports.
+pub(crate) fn free(count: usize) -> Result<Vec<u16>> {
+    let mut held: Vec<(u16, TcpListener)> = Vec::new();
+    for _ in 0..1000 {
+        if held.len() == count {
+            return Ok(held.into_iter().map(|(port, _)| port).collect());
+        }
+        let port = rand::random_range(RANGE);
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            held.push((port, listener));
+        }
+    }
+    bail!(
+        "no {count} free ports between {} and {}",
+        RANGE.start,
+        RANGE.end
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn ports_differ() {
+        let mut ports = super::free(20).unwrap();
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), 20);
+    }
+}
