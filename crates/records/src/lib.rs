@@ -1,1 +1,31 @@
-//! Kafka RecordBatch v2 as bytes: borrowed views, CRC, codecs, encoding and the rewrites that produce needs.
+//! Kafka's RecordBatch v2 as bytes, without any I/O.
+//!
+//! Armory archives the batches that a broker sent exactly as they came, so most of the program only ever looks at a
+//! batch's 61-byte header. [`Batches`] walks a run of batches (a Fetch answer, a segment), [`Batch`] is one of them with
+//! its checksum, and [`BatchHeader`] says which offsets, timestamps and producer it covers. Only where records must
+//! be looked at does [`Batch::decode`] decompress into a reusable, bounded [`DecodeBuffer`] and hand out borrowed
+//! [`Record`]s; [`BatchBuilder`] writes batches the way Kafka's own client does.
+//!
+//! Sending archived batches to a broker again has rules of its own (the `produce` module): [`produce_form`] tells
+//! whether a new header is enough ([`rewrite_for_produce`]) or the records have to be encoded again.
+//!
+//! Everything here takes untrusted bytes: whatever they are, the answer is a value or a [`BatchError`], never a panic,
+//! and no length field makes anything be allocated before the bytes behind it were seen.
+//!
+//! The format: <https://kafka.apache.org/documentation/#recordbatch>, KIP-98,
+//! `org.apache.kafka.common.record.DefaultRecordBatch` and `DefaultRecord`.
+
+mod attributes;
+mod batch;
+mod crc;
+mod error;
+mod header;
+mod produce;
+
+pub use attributes::{Attributes, Compression, TimestampType};
+pub use batch::{Batch, Batches};
+pub use error::BatchError;
+pub use header::{BatchHeader, HEADER_LEN, LOG_OVERHEAD};
+pub use produce::{
+    EncodeReason, ProduceForm, WithheldReason, next_sequence, produce_form, rewrite_for_produce,
+};

@@ -1,0 +1,50 @@
+//! The CRC32C (Castagnoli) of batches.
+
+/// The CRC32C of `bytes`.
+pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
+    crc32c::crc32c(bytes)
+}
+
+/// The CRC32C of some bytes after their beginning was replaced, known from what it was, without reading the rest.
+///
+/// `before` and `after` are the old and the new beginning (of equal length), `rest_len` is how many bytes follow it, `crc` is
+/// the checksum of the old bytes. If that one was wrong, so is the new one: damage is not signed over.
+pub(crate) fn crc32c_replaced(crc: u32, before: &[u8], after: &[u8], rest_len: usize) -> u32 {
+    debug_assert_eq!(before.len(), after.len());
+    // CRCs are linear: what the changed bits contribute is moved over the bytes that follow them.
+    let contribution = crc32c(before) ^ crc32c(after);
+    crc ^ crc32c::crc32c_combine(contribution, 0, rest_len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_answer() {
+        assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+    }
+
+    #[test]
+    fn replaced_beginning() {
+        for rest_len in [0, 1, 7, 64, 1000, 70_000] {
+            let before: Vec<u8> = (0..40).collect();
+            let after: Vec<u8> = (0..40).map(|byte| byte * 3 + 1).collect();
+            let rest: Vec<u8> = (0..rest_len)
+                .map(|index| (index * 31 % 251) as u8)
+                .collect();
+            let old = crc32c(&[&before[..], &rest].concat());
+            let new = crc32c(&[&after[..], &rest].concat());
+            assert_eq!(
+                crc32c_replaced(old, &before, &after, rest_len),
+                new,
+                "{rest_len}"
+            );
+            assert_ne!(
+                crc32c_replaced(old ^ 1, &before, &after, rest_len),
+                new,
+                "{rest_len}"
+            );
+        }
+    }
+}
