@@ -1,0 +1,24 @@
+//! A restore plugin that hands every record back as it came: it shows what a call costs, and nothing else.
+
+wit_bindgen::generate!({
+    path: "../../../wit/0.1",
+    world: "wasi-restore-plugin",
+});
+
+struct Identity;
+
+impl Guest for Identity {
+    fn init(_ctx: Context, _cfg: Option<String>) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn update_target_topic_requirements(req: TargetTopicRequirements) -> TargetTopicRequirements {
+        req
+    }
+
+    fn transform(rec: KafkaRecord) -> Outcome {
+        Outcome::Accepted(rec)
+    }
+}
+
+export!(Identity);
