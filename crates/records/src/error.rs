@@ -119,6 +119,14 @@ pub enum BatchError {
         /// Why not.
         reason: &'static str,
     },
+    /// A control batch was to be produced.
+    #[error(
+        "the control batch at offset {base_offset} cannot be produced, only a broker writes such batches"
+    )]
+    Control {
+        /// The batch's base offset.
+        base_offset: i64,
+    },
     /// A batch without records was to be written.
     #[error("a batch without records cannot be written")]
     Empty,

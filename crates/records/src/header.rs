@@ -15,8 +15,6 @@ pub(crate) const CRC_AT: usize = 17;
 /// Where the bytes begin that the checksum covers: the attributes and all that follows.
 pub(crate) const CHECKED_FROM: usize = 21;
 
-const MAGIC: i8 = 2;
-
 /// The fields of a batch's header. They tell everything that the control of a backup or a restore has to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchHeader {
@@ -50,6 +48,9 @@ pub struct BatchHeader {
 }
 
 impl BatchHeader {
+    /// The `magic` of RecordBatch v2.
+    pub const MAGIC: i8 = 2;
+
     /// Reads the header at the beginning of `bytes`. The checksum is not checked (see [`crate::Batch::verify_crc`]).
     ///
     /// # Errors
@@ -66,7 +67,7 @@ impl BatchHeader {
         let magic = magic as i8;
         let base_offset = i64::from_be_bytes(field(bytes, 0));
         match magic {
-            MAGIC => {}
+            BatchHeader::MAGIC => {}
             0 | 1 => return Err(BatchError::LegacyMagic { base_offset, magic }),
             _ => return Err(BatchError::UnknownMagic { base_offset, magic }),
         }

@@ -7,7 +7,8 @@
 //! [`Record`]s; [`BatchBuilder`] writes batches the way Kafka's own client does.
 //!
 //! Sending archived batches to a broker again has rules of its own (the `produce` module): [`produce_form`] tells
-//! whether a new header is enough ([`rewrite_for_produce`]) or the records have to be encoded again.
+//! whether a new header is enough ([`rewrite_for_produce`]) or the records have to be encoded again
+//! ([`encode_for_produce`]), and [`ProduceBuilder`] merges small batches.
 //!
 //! Everything here takes untrusted bytes: whatever they are, the answer is a value or a [`BatchError`], never a panic,
 //! and no length field makes anything be allocated before the bytes behind it were seen.
@@ -17,15 +18,25 @@
 
 mod attributes;
 mod batch;
+mod builder;
+mod codec;
 mod crc;
+mod decode;
 mod error;
 mod header;
 mod produce;
+mod produce_builder;
+mod record;
+mod varint;
 
 pub use attributes::{Attributes, Compression, TimestampType};
 pub use batch::{Batch, Batches};
+pub use builder::{BatchBuilder, BatchOptions};
+pub use decode::DecodeBuffer;
 pub use error::BatchError;
 pub use header::{BatchHeader, HEADER_LEN, LOG_OVERHEAD};
 pub use produce::{
     EncodeReason, ProduceForm, WithheldReason, next_sequence, produce_form, rewrite_for_produce,
 };
+pub use produce_builder::{ProduceBuilder, encode_for_produce};
+pub use record::{Headers, HeadersIter, Record, Records};
