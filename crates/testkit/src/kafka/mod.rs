@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use anyhow::{Context, Result, bail, ensure};
 use rand::RngExt as _;
 
-use crate::{cache, java, ports};
+use crate::{cache, java};
 use config::Ports;
 use node::Node;
 
@@ -32,6 +32,8 @@ pub struct KafkaOptions {
     pub properties: Vec<(String, String)>,
     /// The largest heap of each node, as Java writes it (`512m`).
     pub heap: String,
+    /// The port of the first node, the others following in steps of ten; otherwise free ports are chosen.
+    pub port: Option<u16>,
 }
 
 impl Default for KafkaOptions {
@@ -40,6 +42,7 @@ impl Default for KafkaOptions {
             nodes: 1,
             properties: Vec::new(),
             heap: "768m".to_owned(),
+            port: None,
         }
     }
 }
@@ -86,7 +89,8 @@ impl Kafka {
             match Self::try_start(&options, &class_path) {
                 Err(error)
                     if attempt < ATTEMPTS
-                        && error.to_string().contains("Address already in use") =>
+                        && options.port.is_none()
+                        && format!("{error:#}").contains("Address already in use") =>
                 {
                     attempt += 1;
                 }
@@ -102,14 +106,7 @@ impl Kafka {
         let folder = tempfile::Builder::new()
             .prefix("armory-kafka-")
             .tempdir_in(parent)?;
-        let free = ports::free(2 * options.nodes)?;
-        let ports: Vec<Ports> = free
-            .chunks_exact(2)
-            .map(|pair| Ports {
-                clients: pair[0],
-                controller: pair[1],
-            })
-            .collect();
+        let ports = ports(options)?;
         let cluster_id = cluster_id();
         let mut nodes = (0..options.nodes)
             .map(|index| {
@@ -277,6 +274,22 @@ fn start_nodes(nodes: &mut [Node]) -> Result<()> {
             .with_context(|| format!("Kafka node {index}"))?;
     }
     Ok(())
+}
+
+fn ports(options: &KafkaOptions) -> Result<Vec<Ports>> {
+    let free = match options.port {
+        Some(first) => (0..options.nodes as u16)
+            .flat_map(|node| [first + 10 * node, first + 10 * node + 1])
+            .collect(),
+        None => crate::ports::free(2 * options.nodes)?,
+    };
+    let pairs = free.chunks_exact(2);
+    Ok(pairs
+        .map(|pair| Ports {
+            clients: pair[0],
+            controller: pair[1],
+        })
+        .collect())
 }
 
 /// 16 random bytes in Kafka's text form of a Uuid (base64url without padding).
