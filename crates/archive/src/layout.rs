@@ -1,0 +1,133 @@
+//! Where things lie in an archive: every path, relative to the root, is made here and nowhere else.
+
+use crate::names::{PartitionKey, TopicKey};
+
+/// The file that makes a location an archive.
+pub(crate) const ARCHIVE: &str = "armory.json";
+/// Topics: genesis documents, incarnation claims and segments.
+pub(crate) const TOPICS: &str = "topics";
+/// Hints where chains end, and the counters of generations.
+pub(crate) const HEADS: &str = "heads";
+/// The extension of an open segment on a folder.
+pub(crate) const OPEN: &str = "open";
+/// The extension of an open segment's sidecar.
+pub(crate) const MARK: &str = "mark";
+/// The name of the document that starts a lineage after the first.
+pub(crate) const FORK: &str = "fork.json";
+
+/// An offset as it appears in names: 20 digits, so that names sort as offsets do.
+pub(crate) fn digits(number: i64) -> String {
+    debug_assert!(number >= 0);
+    format!("{number:020}")
+}
+
+/// The offset at the start of a name made by [`digits`].
+pub(crate) fn leading_digits(name: &str) -> Option<i64> {
+    let digits = name.split('.').next()?;
+    if digits.len() != 20 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok()
+}
+
+pub(crate) fn topic_dir(topic: &str) -> String {
+    format!("{TOPICS}/{topic}")
+}
+
+/// The claim of an incarnation number: `v1.json`, `v2.json` …
+pub(crate) fn incarnation(topic: &str, number: u32) -> String {
+    format!("{TOPICS}/{topic}/v{number}.json")
+}
+
+pub(crate) fn incarnation_dir(key: &TopicKey) -> String {
+    format!("{TOPICS}/{}/{}", key.topic, key.topic_id)
+}
+
+pub(crate) fn genesis(key: &TopicKey) -> String {
+    format!("{}/genesis.json", incarnation_dir(key))
+}
+
+pub(crate) fn segment_dir(key: &PartitionKey, lineage: u32) -> String {
+    let PartitionKey { topic, partition } = key;
+    format!("{}/{partition}/{lineage}", incarnation_dir(topic))
+}
+
+pub(crate) fn segment_partition_dir(key: &PartitionKey) -> String {
+    format!("{}/{}", incarnation_dir(&key.topic), key.partition)
+}
+
+pub(crate) fn segment(key: &PartitionKey, lineage: u32, name: &str) -> String {
+    format!("{}/{name}", segment_dir(key, lineage))
+}
+
+pub(crate) fn manifests_of_topic(key: &TopicKey) -> String {
+    format!("manifests/{}/{}", key.topic, key.topic_id)
+}
+
+pub(crate) fn manifests_of_partition(key: &PartitionKey) -> String {
+    format!("{}/{}", manifests_of_topic(&key.topic), key.partition)
+}
+
+pub(crate) fn manifest_dir(key: &PartitionKey, lineage: u32) -> String {
+    format!("{}/{lineage}", manifests_of_partition(key))
+}
+
+pub(crate) fn manifest(key: &PartitionKey, lineage: u32, base: i64) -> String {
+    format!("{}/{}.json", manifest_dir(key, lineage), digits(base))
+}
+
+pub(crate) fn fork(key: &PartitionKey, lineage: u32) -> String {
+    format!("{}/{FORK}", manifest_dir(key, lineage))
+}
+
+pub(crate) fn head(writer: &str) -> String {
+    format!("{HEADS}/{writer}.json")
+}
+
+pub(crate) fn generations(backup_id: &str) -> String {
+    format!("{HEADS}/{backup_id}.generations")
+}
+
+pub(crate) fn snapshots(key: &TopicKey) -> String {
+    format!("snapshots/{}/{}", key.topic, key.topic_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::TopicId;
+
+    #[test]
+    fn paths_are_as_documented() {
+        let topic = TopicKey::new(
+            "orders",
+            "AAECAwQFBgcICQoLDA0ODw".parse::<TopicId>().unwrap(),
+        );
+        let key = topic.partition(3);
+        let id = "AAECAwQFBgcICQoLDA0ODw";
+        assert_eq!(genesis(&topic), format!("topics/orders/{id}/genesis.json"));
+        assert_eq!(incarnation("orders", 2), "topics/orders/v2.json");
+        assert_eq!(
+            segment(&key, 0, "00000000000000000017.ab.log"),
+            format!("topics/orders/{id}/3/0/00000000000000000017.ab.log")
+        );
+        assert_eq!(
+            manifest(&key, 1, 17),
+            format!("manifests/orders/{id}/3/1/00000000000000000017.json")
+        );
+        assert_eq!(
+            fork(&key, 1),
+            format!("manifests/orders/{id}/3/1/fork.json")
+        );
+        assert_eq!(head("nightly"), "heads/nightly.json");
+    }
+
+    #[test]
+    fn names_give_their_offset_back() {
+        assert_eq!(leading_digits("00000000000000000017.ab.log"), Some(17));
+        assert_eq!(leading_digits(&digits(i64::MAX)), Some(i64::MAX));
+        assert_eq!(leading_digits("17.json"), None);
+        assert_eq!(leading_digits("fork.json"), None);
+        assert_eq!(leading_digits("99999999999999999999.json"), None);
+    }
+}
