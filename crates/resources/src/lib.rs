@@ -8,5 +8,20 @@
 //! nothing else. Nothing here connects to anything, and no key is ever ignored: one that is not understood, or
 //! whose behaviour does not exist yet, is an error.
 
+mod bindings;
+mod decode;
 pub mod job;
+pub mod kinds;
 mod matcher;
+mod node;
+mod path;
+mod problem;
+mod resolve;
+pub mod scalar;
+mod set;
+
+pub use bindings::{BindingError, Bindings};
+pub use decode::{FreeList, FreeObject, Required};
+pub use problem::{Problem, Problems};
+pub use resolve::Jobs;
+pub use set::{API_VERSION, Resource, ResourceSet, outline};

@@ -1,5 +1,6 @@
 //! The job of a Backup.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -27,10 +28,6 @@ pub struct BackupJob {
     pub rollover: Rollover,
     /// Bytes gathered per partition before they are written to a file. Folders only.
     pub write_buffer: u64,
-    /// What becomes of segments whose records are old.
-    pub retention: Retention,
-    /// How lag is looked at.
-    pub lag_monitor: LagMonitor,
     /// Go on with chains whose newest manifest is another backup's.
     pub take_over: bool,
     /// Bound of the memory for data in flight, in bytes.
@@ -57,8 +54,6 @@ impl BackupJob {
             compression: None,
             rollover: Rollover::default(),
             write_buffer: Self::DEFAULT_WRITE_BUFFER,
-            retention: Retention::Keep,
-            lag_monitor: LagMonitor::default(),
             take_over: false,
             memory_budget: DEFAULT_MEMORY_BUDGET,
         }
@@ -98,6 +93,24 @@ impl TopicSelection {
     /// Nothing is selected, and nothing ever will be.
     pub fn is_empty(&self) -> bool {
         self.streams.is_empty() && self.include.is_empty()
+    }
+}
+
+/// The selection as a user would write it, for messages.
+impl fmt::Display for TopicSelection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let taken: Vec<String> = self
+            .streams
+            .iter()
+            .cloned()
+            .chain(self.include.iter().map(NameMatcher::to_string))
+            .collect();
+        f.write_str(&taken.join(", "))?;
+        if !self.exclude.is_empty() {
+            let left_out: Vec<String> = self.exclude.iter().map(NameMatcher::to_string).collect();
+            write!(f, " (without {})", left_out.join(", "))?;
+        }
+        Ok(())
     }
 }
 
@@ -154,38 +167,6 @@ impl Default for Rollover {
     }
 }
 
-/// What becomes of segments whose records are old.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Retention {
-    /// Everything is kept.
-    #[default]
-    Keep,
-    /// A segment expires this many milliseconds after its newest record's timestamp.
-    DeleteAfterMs(u64),
-}
-
-/// How a backup looks at its lag.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LagMonitor {
-    /// Time between two looks; at least a second.
-    #[serde(rename = "refresh_interval_ms", with = "super::duration_ms")]
-    pub refresh_interval: Duration,
-    /// Time-out of one ListOffsets request; what timed out is asked again in the next round.
-    #[serde(rename = "request_timeout_ms", with = "super::duration_ms")]
-    pub request_timeout: Duration,
-}
-
-impl Default for LagMonitor {
-    fn default() -> Self {
-        LagMonitor {
-            refresh_interval: Duration::from_secs(15),
-            request_timeout: Duration::from_secs(10),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,5 +185,9 @@ mod tests {
         assert!(selection.names("__consumer_offsets"));
         assert!(!selection.names("orders.eu"));
         assert!(TopicSelection::default().is_empty());
+        assert_eq!(
+            selection.to_string(),
+            "orders.tmp, __consumer_offsets, glob orders.* (without glob *.tmp)"
+        );
     }
 }

@@ -14,13 +14,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use backup::{
-    BackupJob, CompressionAlgorithm, CompressionSpec, LagMonitor, Retention, Rollover,
-    TopicSelection,
-};
-pub use plugin::{
-    PluginEntry, PluginErrorAction, PluginErrorPolicy, PluginLimits, PluginSource, PluginStopRule,
-};
+pub use backup::{BackupJob, CompressionAlgorithm, CompressionSpec, Rollover, TopicSelection};
+pub use plugin::{PluginEntry, PluginErrorAction, PluginErrorPolicy, PluginLimits, PluginSource};
 pub use restore::{Incarnation, PartitionRange, RestoreJob, TimeRange, TopicMapping};
 pub use storage::{S3Credentials, Secret, StorageLocation, StorageUrlError};
 

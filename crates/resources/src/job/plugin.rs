@@ -64,8 +64,6 @@ pub struct PluginErrorPolicy {
     pub fault: PluginErrorAction,
     /// The record has a header key that WIT 0.1 cannot carry.
     pub header_key_not_utf8: PluginErrorAction,
-    /// When to stop although each record alone could be dropped.
-    pub stop_rule: Option<PluginStopRule>,
 }
 
 impl Default for PluginErrorPolicy {
@@ -75,7 +73,6 @@ impl Default for PluginErrorPolicy {
             error: PluginErrorAction::Fail,
             fault: PluginErrorAction::Fail,
             header_key_not_utf8: PluginErrorAction::Fail,
-            stop_rule: None,
         }
     }
 }
@@ -88,16 +85,6 @@ pub enum PluginErrorAction {
     Fail,
     /// The record is left out and counted.
     Drop,
-}
-
-/// Stop after more than `max_failures` among the last `window` records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PluginStopRule {
-    /// Failures that are still borne.
-    pub max_failures: u64,
-    /// Records looked back at.
-    pub window: u64,
 }
 
 /// Bounds of one plugin entry.

@@ -21,22 +21,12 @@ pub struct RestoreJob {
     pub mappings: Vec<TopicMapping>,
     /// Which records, by timestamp.
     pub time: TimeRange,
-    /// Leave out records that the target topic's retention would expire.
-    pub apply_target_retention: bool,
-    /// Name of a header that carries the record's original offset; `None` adds none.
-    pub legacy_offset_header: Option<String>,
-    /// How many topics are restored at a time, at least 1; `None` leaves it to the engine.
-    pub parallelism: Option<u32>,
-    /// Concurrent producers; 0 is no limit.
-    pub max_producers: u32,
     /// The plugin chain, in order.
     pub plugins: Vec<PluginEntry>,
     /// Make target topics that are not there. Never for a mapping without preflight checks.
     pub create_topics: bool,
     /// Go on where the target topic's configuration would expire, compact away or change restored records.
     pub allow_expiry: bool,
-    /// Where the report lies; `None` is in the archive itself.
-    pub report: Option<StorageLocation>,
     /// Bound of the memory for data in flight, in bytes.
     pub memory_budget: u64,
 }
@@ -55,14 +45,9 @@ impl RestoreJob {
             sink,
             mappings,
             time: TimeRange::default(),
-            apply_target_retention: false,
-            legacy_offset_header: None,
-            parallelism: None,
-            max_producers: 1,
             plugins: Vec::new(),
             create_topics: false,
             allow_expiry: false,
-            report: None,
             memory_budget: DEFAULT_MEMORY_BUDGET,
         }
     }

@@ -1,0 +1,239 @@
+//! An entry of a plugin chain, in a Backup or a Restore.
+
+use crate::decode::{Decode, Place, enumeration, object};
+use crate::kinds::backup::TopicMatcher;
+use crate::kinds::exactly_one;
+use crate::node::{Node, Value};
+use crate::scalar::{Interval, Name, Size, Whole};
+
+object! {
+    /// One entry.
+    PluginSpec {
+        /// A builtin plugin.
+        "name" => name: Option<Name>,
+        /// A component in a file.
+        "wasiPluginRef" => wasi: Option<WasiPluginReference>,
+        /// On which topics; none is all.
+        "topicSelectors" => topic_selectors: Option<Vec<TopicMatcher>>,
+        /// Another spelling of `topicSelectors`, also for a single one.
+        "topicSelector" => topic_selector: Option<OneOrMore>,
+        /// What `init` is given.
+        "spec" => spec: Option<PluginConfig>,
+        /// What happens to a record that cannot be passed on. Armory's own.
+        "errorPolicy" => error_policy: Option<ErrorPolicySpec>,
+        /// What it may use. Armory's own.
+        "limits" => limits: Option<LimitsSpec>,
+    }
+    check check_plugin
+}
+
+fn check_plugin(spec: &PluginSpec, at: &mut Place<'_>) {
+    let keys = [
+        ("name", spec.name.is_some()),
+        ("wasiPluginRef", spec.wasi.is_some()),
+    ];
+    exactly_one(&keys, at);
+    if spec.topic_selector.is_some() && spec.topic_selectors.is_some() {
+        at.problem_at(
+            "topicSelector",
+            "is another spelling of topicSelectors, give only one of them",
+        );
+    }
+}
+
+object! {
+    /// `wasiPluginRef`.
+    WasiPluginReference {
+        /// Version of the plugin contract.
+        "witVersion" => wit_version: WitVersion,
+        /// The volume claim that the file lies on.
+        "claimName" => claim: Name,
+        /// The file, below the claim's root.
+        "path" => path: VolumePath,
+    }
+}
+
+/// A version of the plugin contract that this Armory hosts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WitVersion(pub String);
+
+/// The versions of the plugin contract.
+pub const WIT_VERSIONS: &[&str] = &["0.1"];
+
+impl Decode for WitVersion {
+    fn decode(node: &Node, at: &mut Place<'_>) -> Self {
+        let text = String::decode(node, at);
+        if matches!(node.value, Value::Text(_)) && !WIT_VERSIONS.contains(&text.as_str()) {
+            at.problem(format!(
+                "version {text:?} of the plugin contract is not known, this Armory hosts {}",
+                WIT_VERSIONS.join(", ")
+            ));
+        }
+        WitVersion(text)
+    }
+
+    fn outline(path: &str, out: &mut Vec<String>) {
+        out.push(format!("{path} string"));
+    }
+}
+
+/// A path relative to a volume's root, which does not leave it: its names, one after another.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VolumePath(pub Vec<String>);
+
+impl VolumePath {
+    /// Reads a path of `/`-separated names.
+    pub fn parse(text: &str) -> Result<VolumePath, &'static str> {
+        if text.is_empty() {
+            return Err("must not be empty");
+        }
+        if text.starts_with('/') {
+            return Err("must be relative to the volume");
+        }
+        if text.contains(['\\', '\0']) {
+            return Err("must not contain a backslash or a null byte");
+        }
+        let names: Vec<String> = text
+            .split('/')
+            .filter(|name| !name.is_empty() && *name != ".")
+            .map(str::to_owned)
+            .collect();
+        if names.iter().any(|name| name == "..") {
+            return Err("must not leave the volume, \"..\" is not allowed");
+        }
+        if names.is_empty() || text.ends_with('/') {
+            return Err("must name a file");
+        }
+        Ok(VolumePath(names))
+    }
+}
+
+impl Decode for VolumePath {
+    fn decode(node: &Node, at: &mut Place<'_>) -> Self {
+        let text = String::decode(node, at);
+        if !matches!(node.value, Value::Text(_)) {
+            return VolumePath::default();
+        }
+        VolumePath::parse(&text).unwrap_or_else(|message| {
+            at.problem(message);
+            VolumePath::default()
+        })
+    }
+
+    fn outline(path: &str, out: &mut Vec<String>) {
+        out.push(format!("{path} string"));
+    }
+}
+
+/// A list, or the one thing that would be in it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct OneOrMore(pub Vec<TopicMatcher>);
+
+impl Decode for OneOrMore {
+    fn decode(node: &Node, at: &mut Place<'_>) -> Self {
+        match node.value {
+            Value::Map(_) => OneOrMore(vec![TopicMatcher::decode(node, at)]),
+            _ => OneOrMore(Vec::decode(node, at)),
+        }
+    }
+
+    fn outline(path: &str, out: &mut Vec<String>) {
+        <Vec<TopicMatcher>>::outline(path, out);
+    }
+}
+
+/// A plugin's own configuration: any object.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PluginConfig(pub serde_json::Value);
+
+impl Decode for PluginConfig {
+    fn decode(node: &Node, at: &mut Place<'_>) -> Self {
+        if !matches!(node.value, Value::Map(_)) {
+            at.expected("an object", node);
+        }
+        PluginConfig(node.to_json())
+    }
+
+    fn outline(path: &str, out: &mut Vec<String>) {
+        out.push(format!("{path} object any"));
+    }
+}
+
+object! {
+    /// `errorPolicy`: what happens to a record, by what went wrong.
+    ErrorPolicySpec {
+        /// The plugin said `rejected`; `drop` where it is not given.
+        "rejected" => rejected: Option<ErrorActionName>,
+        /// The plugin said `error`; `fail` where it is not given.
+        "error" => error: Option<ErrorActionName>,
+        /// The plugin broke off; `fail` where it is not given.
+        "fault" => fault: Option<ErrorActionName>,
+        /// A header key that the contract cannot carry; `fail` where it is not given.
+        "headerKeyNotUtf8" => header_key_not_utf8: Option<ErrorActionName>,
+        /// How many failures among the last `window` records are borne.
+        "maxFailures" => max_failures: Option<Whole<0, { i64::MAX }>>,
+        /// How many records `maxFailures` looks back at.
+        "window" => window: Option<Whole<1, { i64::MAX }>>,
+    }
+    check check_error_policy
+}
+
+fn check_error_policy(spec: &ErrorPolicySpec, at: &mut Place<'_>) {
+    match (&spec.max_failures, &spec.window) {
+        (Some(_), None) => at.problem_at("window", "missing, maxFailures counts within it"),
+        (None, Some(_)) => at.problem_at("maxFailures", "missing, window is for it"),
+        _ => {}
+    }
+}
+
+enumeration! {
+    /// A cell of the error policy.
+    ErrorActionName {
+        /// The topic-partition stops.
+        Fail = "fail",
+        /// The record is left out.
+        Drop = "drop",
+        /// The record is put aside.
+        DeadLetter = "deadLetter",
+        /// The record goes on as it was.
+        PassThrough = "passThrough",
+    }
+}
+
+object! {
+    /// `limits`: what an entry may use.
+    LimitsSpec {
+        /// Memory of one instance; 256 MiB where it is not given.
+        "memory" => memory: Option<Size>,
+        /// Time for one record; 1s where it is not given.
+        "recordTimeout" => record_timeout: Option<Interval>,
+        /// Time for one `init`; 10s where it is not given.
+        "initTimeout" => init_timeout: Option<Interval>,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_stay_in_the_volume() {
+        let names = |text| VolumePath::parse(text).map(|path| path.0.join("/"));
+        assert_eq!(names("a.wasm"), Ok("a.wasm".to_owned()));
+        assert_eq!(names("./x//a.wasm"), Ok("x/a.wasm".to_owned()));
+        assert_eq!(names("..a/b..wasm"), Ok("..a/b..wasm".to_owned()));
+        for text in [
+            "",
+            "/a",
+            "../a",
+            "a/../../b",
+            "a/..",
+            "a\\..\\b",
+            ".",
+            "a/",
+            "a\0",
+        ] {
+            assert!(names(text).is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Plugin chains.
+
+use std::path::Path;
+
+use super::Resolver;
+use crate::decode::Place;
+use crate::job::{
+    NameMatcher, PluginEntry, PluginErrorAction, PluginErrorPolicy, PluginLimits, PluginSource,
+};
+use crate::kinds::plugin::{ErrorActionName, ErrorPolicySpec, LimitsSpec, PluginSpec};
+use crate::problem::suggestion;
+use crate::set::Document;
+
+/// Where a chain runs: it decides which builtin plugins there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    Backup,
+    Restore,
+}
+
+/// The builtin plugins; all of them are for a Restore.
+const BUILTIN: &[&str] = &[
+    "topic-repartitioning",
+    "topic-retention",
+    "payload-schema-mapping",
+    "key-schema-mapping",
+];
+
+impl<'a> Resolver<'a> {
+    /// The entries of a chain; `path` leads to the list.
+    pub(super) fn plugins(
+        &mut self,
+        document: &'a Document,
+        path: &[&str],
+        specs: &[PluginSpec],
+        direction: Direction,
+    ) -> Vec<PluginEntry> {
+        let bindings = self.bindings;
+        self.at(document, path, |at| {
+            specs
+                .iter()
+                .enumerate()
+                .filter_map(|(index, spec)| {
+                    at.within(index, |at| {
+                        entry(spec, direction, &|claim| bindings.claim(claim), at)
+                    })
+                })
+                .collect()
+        })
+    }
+}
+
+fn entry<'b>(
+    spec: &PluginSpec,
+    direction: Direction,
+    claim: &dyn Fn(&str) -> Option<&'b Path>,
+    at: &mut Place<'_>,
+) -> Option<PluginEntry> {
+    let error_policy = policy(spec.error_policy.as_ref(), at);
+    let limits = limits(spec.limits.as_ref());
+    if let Some(name) = &spec.name {
+        builtin(&name.0, direction, at);
+    }
+    let wasi = spec.wasi.as_ref()?;
+    if wasi.claim.0.is_empty() {
+        return None;
+    }
+    let Some(folder) = claim(&wasi.claim.0) else {
+        let name = &wasi.claim.0;
+        at.within_keys(&["wasiPluginRef", "claimName"], |at| {
+            at.problem(format!(
+                "no folder is bound to the claim {name}, add --claim {name}=DIR"
+            ));
+        });
+        return None;
+    };
+    let selectors: Vec<NameMatcher> = match (&spec.topic_selectors, &spec.topic_selector) {
+        (Some(selectors), _) => selectors
+            .iter()
+            .map(|matcher| matcher.name.0.clone())
+            .collect(),
+        (None, Some(alias)) => alias
+            .0
+            .iter()
+            .map(|matcher| matcher.name.0.clone())
+            .collect(),
+        (None, None) => Vec::new(),
+    };
+    let path = &wasi.path.0;
+    Some(PluginEntry {
+        label: path.join("/"),
+        source: PluginSource::Wasi {
+            file: path
+                .iter()
+                .fold(folder.to_owned(), |folder, name| folder.join(name)),
+            wit_version: wasi.wit_version.0.clone(),
+        },
+        spec: spec.spec.as_ref().map(|spec| spec.0.clone()),
+        selectors,
+        error_policy,
+        limits,
+    })
+}
+
+fn builtin(name: &str, direction: Direction, at: &mut Place<'_>) {
+    if name.is_empty() {
+        return;
+    }
+    let message = if !BUILTIN.contains(&name) {
+        format!(
+            "there is no builtin plugin {name:?}{}",
+            suggestion(name, BUILTIN)
+        )
+    } else if direction == Direction::Backup {
+        format!("the builtin plugin {name} works in a Restore only")
+    } else {
+        format!("the builtin plugin {name} is not supported yet, use a plugin of your own")
+    };
+    at.problem_at("name", message);
+}
+
+fn policy(spec: Option<&ErrorPolicySpec>, at: &mut Place<'_>) -> PluginErrorPolicy {
+    let mut policy = PluginErrorPolicy::default();
+    let Some(spec) = spec else { return policy };
+    at.within("errorPolicy", |at| {
+        let cells = [
+            ("rejected", spec.rejected, &mut policy.rejected),
+            ("error", spec.error, &mut policy.error),
+            ("fault", spec.fault, &mut policy.fault),
+            (
+                "headerKeyNotUtf8",
+                spec.header_key_not_utf8,
+                &mut policy.header_key_not_utf8,
+            ),
+        ];
+        for (key, chosen, cell) in cells {
+            match chosen {
+                None => {}
+                Some(ErrorActionName::Fail) => *cell = PluginErrorAction::Fail,
+                Some(ErrorActionName::Drop) => *cell = PluginErrorAction::Drop,
+                Some(other) => {
+                    let word = other.word();
+                    at.problem_at(
+                        key,
+                        format!("{word} is not supported yet, use fail or drop"),
+                    );
+                }
+            }
+        }
+        if spec.max_failures.is_some() {
+            at.problem_at("maxFailures", "a stop rule is not supported yet");
+        }
+    });
+    policy
+}
+
+fn limits(spec: Option<&LimitsSpec>) -> PluginLimits {
+    let mut limits = PluginLimits::default();
+    let Some(spec) = spec else { return limits };
+    if let Some(memory) = spec.memory {
+        limits.memory = memory.0;
+    }
+    if let Some(timeout) = spec.record_timeout {
+        limits.record_timeout = timeout.0;
+    }
+    if let Some(timeout) = spec.init_timeout {
+        limits.init_timeout = timeout.0;
+    }
+    limits
+}
