@@ -1,4 +1,4 @@
-//! Writing batches, as `org.apache.kafka.common.record.MemoryRecordsBuilder` does.
+//! Writing batches, as `MemoryRecordsBuilder` of Kafka's clients does.
 
 use crate::codec::{Compressor, NoSuchLevel, compressed_bound};
 use crate::crc::crc32c;

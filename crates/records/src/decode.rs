@@ -111,15 +111,21 @@ impl Buffer {
             .max(Self::FIRST_SIZE)
             .max(self.bytes.len().saturating_mul(2))
             .min(self.limit);
-        self.bytes.resize(target, 0);
+        self.resize(target);
         Ok(())
     }
 
     /// Takes all the bytes that the limit allows.
     pub(crate) fn grow_to_limit(&mut self) {
         if !self.is_at_limit() {
-            self.bytes.resize(self.limit, 0);
+            self.resize(self.limit);
         }
+    }
+
+    fn resize(&mut self, len: usize) {
+        // A vector that grows by itself may take twice as much.
+        self.bytes.reserve_exact(len - self.bytes.len());
+        self.bytes.resize(len, 0);
     }
 
     /// Whether the buffer has all the bytes that it may have.

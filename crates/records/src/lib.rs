@@ -14,7 +14,7 @@
 //! and no length field makes anything be allocated before the bytes behind it were seen.
 //!
 //! The format: <https://kafka.apache.org/documentation/#recordbatch>, KIP-98,
-//! `org.apache.kafka.common.record.DefaultRecordBatch` and `DefaultRecord`.
+//! `DefaultRecordBatch` and `DefaultRecord` of Kafka's clients.
 
 mod attributes;
 mod batch;
