@@ -1,6 +1,6 @@
 //! The kinds as types: the shape of their documents, and the rules that one object can tell by itself.
 //!
-//! Rules between documents (references, what is supported where) are in [`crate::resolve`].
+//! Rules between documents (references, what is supported where) are told when jobs are made of a set.
 
 pub mod backup;
 pub mod credentials;
