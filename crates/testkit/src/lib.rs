@@ -4,12 +4,13 @@
 //! what it needs and gets it running on loopback with free ports:
 //!
 //! ```no_run
-//! use armory_testkit::{Kafka, S3, unique};
+//! use armory_testkit::{Dataset, Kafka, S3, unique};
 //!
 //! # fn main() -> anyhow::Result<()> {
 //! let kafka = Kafka::shared();                     // one broker for every test that does not disturb it
 //! let orders = unique("orders");                   // so that tests never meet in one topic
-//! kafka.tool("topics", &["--bootstrap-server", kafka.bootstrap(), "--create", "--topic", &orders])?;
+//! kafka.create_topic(&orders, 4, &[])?;
+//! kafka.write_dataset(&Dataset::new(&orders).megabytes(10))?;
 //! let s3 = S3::start()?;                           // stops when dropped
 //! # let _ = s3.url();
 //! # Ok(())
@@ -28,6 +29,9 @@ mod ports;
 pub mod process;
 pub mod s3;
 
+pub use kafka::compare::Comparison;
+pub use kafka::dataset::{Codec, Dataset, DatasetSummary};
+pub use kafka::records::{Ending, Record, TimestampType};
 pub use kafka::{Kafka, KafkaOptions};
 pub use s3::S3;
 

@@ -1,9 +1,12 @@
 //! Apache Kafka in KRaft combined mode: real brokers on loopback, one to three nodes.
 
+pub mod compare;
 mod config;
-
+pub mod dataset;
 pub mod fetch;
 mod node;
+pub mod records;
+pub mod topics;
 
 use std::path::PathBuf;
 use std::process::Command;
