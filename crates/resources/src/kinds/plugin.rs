@@ -3,7 +3,8 @@
 use crate::decode::{Decode, Place, enumeration, object};
 use crate::kinds::backup::TopicMatcher;
 use crate::kinds::exactly_one;
-use crate::node::{Node, Value};
+use crate::node::{Node, Value, parse_documents};
+use crate::path;
 use crate::scalar::{Interval, Name, Size, Whole};
 
 object! {
@@ -159,6 +160,26 @@ impl Decode for PluginConfig {
     }
 }
 
+/// Reads a plugin's configuration from a file of its own: one YAML document, an object, no key twice.
+pub fn parse_config(text: &str) -> Result<serde_json::Value, String> {
+    let documents = parse_documents(text).map_err(|error| format!("not YAML: {error}"))?;
+    let [document] = documents.as_slice() else {
+        let count = documents.len();
+        return Err(format!("expected one YAML document, found {count}"));
+    };
+    if !matches!(document.value, Value::Map(_)) {
+        return Err(format!("expected an object, found {}", document.describe()));
+    }
+    let mut twice = None;
+    document.duplicates(&mut Vec::new(), &mut |path| {
+        twice.get_or_insert_with(|| path::display(path));
+    });
+    match twice {
+        Some(path) => Err(format!("{path}: the key is there twice")),
+        None => Ok(document.to_json()),
+    }
+}
+
 object! {
     /// `errorPolicy`: what happens to a record, by what went wrong.
     ErrorPolicySpec {
@@ -215,6 +236,22 @@ object! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn configurations_are_one_object() {
+        assert_eq!(
+            parse_config("header: secret\nn: [1]\n"),
+            Ok(serde_json::json!({"header": "secret", "n": [1]}))
+        );
+        for (text, message) in [
+            ("", "expected one YAML document, found 0"),
+            ("a: 1\n---\nb: 1", "expected one YAML document, found 2"),
+            ("- a", "expected an object, found a list"),
+            ("a: {b: 1, b: 2}", "a.b: the key is there twice"),
+        ] {
+            assert_eq!(parse_config(text), Err(message.to_owned()));
+        }
+    }
 
     #[test]
     fn paths_stay_in_the_volume() {
