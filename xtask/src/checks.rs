@@ -8,6 +8,7 @@ use armory_testkit::{Kafka, KafkaOptions, cache, kafka};
 use regex::Regex;
 
 use crate::commands::{self, cargo};
+use crate::guests;
 use crate::setup::{DENY, NEXTEST};
 use crate::suites::{Counts, Options};
 
@@ -47,6 +48,8 @@ pub(crate) fn tests(options: &Options) -> Result<Counts> {
     let broker = if options.fast {
         None
     } else {
+        // Now rather than inside a test, which would be taken for hanging while it compiles Rust's standard library.
+        guests::run()?;
         Some(start_broker()?)
     };
     // nextest keeps its reports below the workspace, wherever the target folder is.

@@ -8,6 +8,7 @@ mod checks;
 mod commands;
 mod docs;
 mod fuzz;
+mod guests;
 mod kafka;
 mod setup;
 mod suites;
@@ -48,6 +49,10 @@ enum Chore {
     /// A Kafka broker for development, and Kafka's own command line tools
     #[command(subcommand)]
     Kafka(kafka::Command),
+    /// Build all example plugins into components
+    ///
+    /// Prints the path of each. The first build compiles Rust's standard library for WebAssembly: two minutes.
+    Guests,
     /// Fuzz every target for a while
     ///
     /// Needs a nightly toolchain; cargo-fuzz is built on first use.
@@ -59,6 +64,7 @@ fn main() -> ExitCode {
         Chore::Setup => setup::run().map(|()| true),
         Chore::Test(options) => suites::run(&options),
         Chore::Kafka(command) => kafka::run(command).map(|()| true),
+        Chore::Guests => guests::run().map(|()| true),
         Chore::Fuzz(options) => fuzz::run(&options).map(|()| true),
     };
     exit_code(result)

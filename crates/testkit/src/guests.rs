@@ -43,7 +43,9 @@ pub fn build_rust(name: &str) -> Result<PathBuf> {
 }
 
 fn build_module(workspace: &Path, name: &str, target: &Path) -> Result<PathBuf> {
-    let missing = [CARGO, RUSTC, LINKER, STD_SOURCE].into_iter().find(|path| !Path::new(path).exists());
+    let missing = [CARGO, RUSTC, LINKER, STD_SOURCE]
+        .into_iter()
+        .find(|path| !Path::new(path).exists());
     if let Some(missing) = missing {
         bail!("{missing} is missing; install the toolchain with `apt-get install {PACKAGES}`");
     }
@@ -51,7 +53,8 @@ fn build_module(workspace: &Path, name: &str, target: &Path) -> Result<PathBuf> 
     // This may run inside another cargo, whose settings are not for this one.
     for (variable, _) in std::env::vars_os() {
         let foreign = variable.to_str().is_some_and(|variable| {
-            variable.starts_with("CARGO_") && variable != "CARGO_HOME" || variable.starts_with("RUST")
+            variable.starts_with("CARGO_") && variable != "CARGO_HOME"
+                || variable.starts_with("RUST")
         });
         if foreign {
             cargo.env_remove(variable);
@@ -65,19 +68,31 @@ fn build_module(workspace: &Path, name: &str, target: &Path) -> Result<PathBuf> 
         .env("CARGO_TARGET_DIR", target)
         .current_dir(workspace)
         .args(["build", "--release", "--locked", "--package", name])
-        .args(["-Zbuild-std=std,panic_abort", "--target", "wasm32-unknown-unknown"]);
+        .args([
+            "-Zbuild-std=std,panic_abort",
+            "--target",
+            "wasm32-unknown-unknown",
+        ]);
     cache::run(&mut cargo)?;
-    Ok(target.join("wasm32-unknown-unknown/release").join(format!("{}.wasm", name.replace('-', "_"))))
+    Ok(target
+        .join("wasm32-unknown-unknown/release")
+        .join(format!("{}.wasm", name.replace('-', "_"))))
 }
 
 fn encode(module: &Path) -> Result<Vec<u8>> {
     let bytes = fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
-    ComponentEncoder::default().validate(true).module(&bytes)?.encode()
+    ComponentEncoder::default()
+        .validate(true)
+        .module(&bytes)?
+        .encode()
 }
 
 fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    let entries = fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
-    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    let entries =
+        fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
+    let mut paths = entries
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<Vec<_>>>()?;
     paths.sort();
     for path in paths {
         if path.is_dir() {
@@ -113,6 +128,11 @@ mod tests {
     #[test]
     fn a_guest_that_is_not_there_is_named() {
         let error = build_rust("no-such-guest").unwrap_err();
-        assert!(error.to_string().contains("there is no guest no-such-guest"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("there is no guest no-such-guest"),
+            "{error}"
+        );
     }
 }

@@ -23,6 +23,7 @@
 //! test, however that ends: see [`process`].
 
 pub mod cache;
+pub mod guests;
 pub mod java;
 pub mod kafka;
 mod ports;
