@@ -145,35 +145,43 @@ impl Archive {
     /// Finds or claims the number of an incarnation. The claim is a document of its own, so that two writers
     /// that meet two incarnations of one name at the same time cannot take one number.
     async fn claim_incarnation(&self, key: &TopicKey) -> Result<u32, ArchiveError> {
-        let directory = layout::topic_dir(&key.topic);
         loop {
-            let mut newest = 0;
-            for (name, _) in self.storage().list(&directory).await?.files {
-                let Some(number) = incarnation_number(&name) else {
-                    continue;
-                };
-                newest = newest.max(number);
-                let place = layout::incarnation(&key.topic, number);
-                let Some(text) = self.storage().get(&place).await? else {
-                    continue;
-                };
-                let (claim, _) = sealed::unseal::<IncarnationDocument>(&place, &text)?;
-                if claim.topic_id == key.topic_id {
-                    return Ok(number);
-                }
+            let claims = self.read_claims(&key.topic).await?;
+            if let Some((number, _)) = claims.iter().find(|(_, id)| *id == key.topic_id) {
+                return Ok(*number);
             }
+            let number = claims.iter().map(|(number, _)| *number).max().unwrap_or(0) + 1;
             let claim = IncarnationDocument {
                 format: FORMAT,
                 requires: Vec::new(),
                 topic: key.topic.clone(),
                 topic_id: key.topic_id,
             };
-            let place = layout::incarnation(&key.topic, newest + 1);
+            let place = layout::incarnation(&key.topic, number);
             let (text, _) = sealed::seal(&claim);
             if self.storage().create(&place, text.into()).await? == Created::Yes {
-                return Ok(newest + 1);
+                return Ok(number);
             }
         }
+    }
+
+    /// The claimed incarnation numbers of a topic.
+    pub(crate) async fn read_claims(
+        &self,
+        topic: &str,
+    ) -> Result<Vec<(u32, TopicId)>, ArchiveError> {
+        let mut claims = Vec::new();
+        for (name, _) in self.storage().list(&layout::topic_dir(topic)).await?.files {
+            let Some(number) = incarnation_number(&name) else {
+                continue;
+            };
+            let place = layout::incarnation(topic, number);
+            if let Some(text) = self.storage().get(&place).await? {
+                let (claim, _) = sealed::unseal::<IncarnationDocument>(&place, &text)?;
+                claims.push((number, claim.topic_id));
+            }
+        }
+        Ok(claims)
     }
 
     /// Records a topic's configuration and partition count as seen at `taken_at` (ms since 1970).
@@ -237,13 +245,13 @@ impl Archive {
         }
     }
 
-    async fn snapshot_names(&self, key: &TopicKey) -> Result<Vec<String>, ArchiveError> {
+    pub(crate) async fn snapshot_names(&self, key: &TopicKey) -> Result<Vec<String>, ArchiveError> {
         key.check()?;
         let listing = self.storage().list(&layout::snapshots(key)).await?;
         Ok(listing.files.into_iter().map(|(name, _)| name).collect())
     }
 
-    async fn read_snapshot(
+    pub(crate) async fn read_snapshot(
         &self,
         key: &TopicKey,
         name: &str,
@@ -304,14 +312,22 @@ impl Archive {
     /// The lineages of a partition, ascending: the last one holds the newest history.
     pub async fn lineages(&self, key: &PartitionKey) -> Result<Vec<LineageEntry>, ArchiveError> {
         key.check()?;
-        let committed = layout::manifests_of_partition(key);
-        let segments = layout::segment_partition_dir(key);
         let mut entries = Vec::new();
-        for lineage in self.numbered::<u32>(&committed, &segments).await? {
+        for lineage in self.lineages_there(key).await? {
             let fork = self.read_fork(key, lineage).await?;
             entries.push(LineageEntry { lineage, fork });
         }
         Ok(entries)
+    }
+
+    /// The numbers of the lineages that have anything, ascending.
+    pub(crate) async fn lineages_there(
+        &self,
+        key: &PartitionKey,
+    ) -> Result<Vec<u32>, ArchiveError> {
+        let committed = layout::manifests_of_partition(key);
+        let segments = layout::segment_partition_dir(key);
+        self.numbered(&committed, &segments).await
     }
 
     /// The directories with numbers for names in either of two directories.

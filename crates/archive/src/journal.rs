@@ -1,30 +1,143 @@
-//! A journal: numbered entries, each created once.
+//! A journal: numbered entries, each created once. What a restore must remember lies in one.
 
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes, BytesMut};
+use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::archive::Archive;
+use crate::chain::create_once;
 use crate::error::ArchiveError;
+use crate::layout;
 use crate::location::Location;
+use crate::names::{check_name, new_nonce};
+use crate::storage::Storage;
 
-/// An append-only list of opaque entries in a directory of an archive, with one writer at a time.
+/// What every entry begins with: a line of this, the nonce of who wrote it, and the payload's BLAKE3 hash.
+const MAGIC: &str = "armory-journal-1";
+const READS_IN_FLIGHT: usize = 16;
+
+/// An append-only list of opaque entries in a directory, with one writer at a time: of two that append at
+/// the same place one succeeds, and the other learns of it.
 #[derive(Debug)]
-pub struct Journal {}
+pub struct Journal {
+    storage: Storage,
+    directory: String,
+    nonce: String,
+    entries: Vec<Bytes>,
+}
 
 impl Journal {
     /// Opens the journal in directory `path` of an archive, e.g. `restores/<id>`, and reads what it holds.
-    pub async fn open(_archive: &Archive, _path: &str) -> Result<Self, ArchiveError> {
-        todo!()
+    pub async fn open(archive: &Archive, path: &str) -> Result<Self, ArchiveError> {
+        Self::read(archive.storage().clone(), path).await
     }
-    /// Opens a journal outside of an archive.
-    pub async fn open_at(_location: &Location, _path: &str) -> Result<Self, ArchiveError> {
-        todo!()
+
+    /// Opens a journal outside of an archive: in directory `path` below `location`.
+    pub async fn open_at(location: &Location, path: &str) -> Result<Self, ArchiveError> {
+        Self::read(Storage::new(location), path).await
     }
+
+    async fn read(storage: Storage, path: &str) -> Result<Self, ArchiveError> {
+        for component in path.split('/') {
+            check_name("journal", component, 250)?;
+        }
+        let listing = storage.list(path).await?;
+        let mut numbers = Vec::new();
+        for (name, _) in &listing.files {
+            numbers.extend(layout::leading_digits(name));
+        }
+        for (expected, number) in numbers.iter().enumerate() {
+            if *number != expected as i64 {
+                return Err(ArchiveError::damaged(
+                    entry_place(path, expected),
+                    "it is missing",
+                ));
+            }
+        }
+        let read = async |number: usize| {
+            let place = entry_place(path, number);
+            let text = storage.get(&place).await?;
+            let text = text.ok_or_else(|| ArchiveError::damaged(&place, "it vanished"))?;
+            open_entry(&place, &text)
+        };
+        let entries = futures::stream::iter(0..numbers.len())
+            .map(read)
+            .buffered(READS_IN_FLIGHT)
+            .try_collect()
+            .await?;
+        Ok(Self {
+            storage,
+            directory: path.to_owned(),
+            nonce: new_nonce(),
+            entries,
+        })
+    }
+
     /// The entries in order: those found on opening, then those appended.
     pub fn entries(&self) -> &[Bytes] {
-        todo!()
+        &self.entries
     }
-    /// Adds an entry, durably. [`ArchiveError::JournalConflict`] if another process added one first.
-    pub async fn append(&mut self, _entry: impl Into<Bytes> + Send) -> Result<(), ArchiveError> {
-        todo!()
+
+    /// Adds an entry, durably. [`ArchiveError::JournalConflict`] if another process added one first: then
+    /// this process no longer owns the journal. After any other error the entry may be there or not; append
+    /// the same one again, or open the journal anew.
+    pub async fn append(&mut self, entry: impl Into<Bytes> + Send) -> Result<(), ArchiveError> {
+        let payload = entry.into();
+        let place = entry_place(&self.directory, self.entries.len());
+        let text = seal_entry(&self.nonce, &payload);
+        match create_once(&self.storage, &place, &text).await? {
+            None => {
+                self.entries.push(payload);
+                Ok(())
+            }
+            Some(_) => Err(ArchiveError::JournalConflict { place }),
+        }
+    }
+}
+
+fn entry_place(directory: &str, number: usize) -> String {
+    format!("{directory}/{number:020}.entry")
+}
+
+fn seal_entry(nonce: &str, payload: &[u8]) -> Bytes {
+    let line = format!("{MAGIC} {nonce} {}\n", blake3::hash(payload).to_hex());
+    let mut text = BytesMut::with_capacity(line.len() + payload.len());
+    text.put_slice(line.as_bytes());
+    text.put_slice(payload);
+    text.freeze()
+}
+
+fn open_entry(place: &str, text: &Bytes) -> Result<Bytes, ArchiveError> {
+    let damaged = || ArchiveError::damaged(place, "its checksum does not match its content");
+    let line = text
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .ok_or_else(damaged)?;
+    let payload = text.slice(line + 1..);
+    let line = std::str::from_utf8(&text[..line]).map_err(|_| damaged())?;
+    let mut words = line.split(' ');
+    let magic = words.next() == Some(MAGIC);
+    let (nonce, digest) = (words.next(), words.next());
+    let sound = magic
+        && nonce.is_some_and(|nonce| !nonce.is_empty())
+        && digest == Some(blake3::hash(&payload).to_hex().as_str())
+        && words.next().is_none();
+    if sound { Ok(payload) } else { Err(damaged()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flipped_bits_in_a_payload_show() {
+        let text = seal_entry("ab", b"payload");
+        assert_eq!(open_entry("x", &text).unwrap(), "payload");
+        let payload_at = text.len() - b"payload".len();
+        for position in payload_at..text.len() {
+            let mut flipped = text.to_vec();
+            flipped[position] ^= 1;
+            assert!(open_entry("x", &flipped.into()).is_err());
+        }
+        assert!(open_entry("x", &text.slice(..payload_at - 1)).is_err());
     }
 }

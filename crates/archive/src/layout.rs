@@ -6,6 +6,8 @@ use crate::names::{PartitionKey, TopicKey};
 pub(crate) const ARCHIVE: &str = "armory.json";
 /// Topics: genesis documents, incarnation claims and segments.
 pub(crate) const TOPICS: &str = "topics";
+/// Manifests and forks: what is committed.
+pub(crate) const MANIFESTS: &str = "manifests";
 /// Hints where chains end, and the counters of generations.
 pub(crate) const HEADS: &str = "heads";
 /// The extension of an open segment on a folder.
@@ -28,6 +30,13 @@ pub(crate) fn leading_digits(name: &str) -> Option<i64> {
         return None;
     }
     digits.parse().ok()
+}
+
+/// The base and the nonce of an open segment's file.
+pub(crate) fn open_name(name: &str) -> Option<(i64, &str)> {
+    let (digits, rest) = name.split_once('.')?;
+    let nonce = rest.strip_suffix(OPEN)?.strip_suffix('.')?;
+    Some((leading_digits(digits)?, nonce))
 }
 
 pub(crate) fn topic_dir(topic: &str) -> String {
@@ -60,8 +69,12 @@ pub(crate) fn segment(key: &PartitionKey, lineage: u32, name: &str) -> String {
     format!("{}/{name}", segment_dir(key, lineage))
 }
 
+pub(crate) fn manifests_of_name(topic: &str) -> String {
+    format!("{MANIFESTS}/{topic}")
+}
+
 pub(crate) fn manifests_of_topic(key: &TopicKey) -> String {
-    format!("manifests/{}/{}", key.topic, key.topic_id)
+    format!("{}/{}", manifests_of_name(&key.topic), key.topic_id)
 }
 
 pub(crate) fn manifests_of_partition(key: &PartitionKey) -> String {

@@ -32,6 +32,7 @@ mod names;
 mod reader;
 mod sealed;
 mod storage;
+mod tail;
 mod verify;
 mod writer;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::Codec;
-use crate::error::ArchiveError;
+use crate::error::{ArchiveError, Damage};
 use crate::gaps::{GapCause, Gaps};
 use crate::layout;
 use crate::names::{PartitionKey, TopicId, TopicKey, WriterIdentity};
@@ -230,6 +230,36 @@ impl Manifest {
         manifest.check_place(key, lineage, base, &place)?;
         manifest.check_content(&place)?;
         Ok(manifest)
+    }
+
+    /// Checks that it is the link after a manifest (or fork) that ends at `end` and has checksum `previous`.
+    pub(crate) fn check_follows(
+        &self,
+        end: i64,
+        previous: Option<&str>,
+    ) -> Result<(), ArchiveError> {
+        let wrong = |what: String| {
+            Err(ArchiveError::Damaged(Box::new(Damage {
+                place: self.place(),
+                batch: None,
+                offset: Some(end.min(self.base)),
+                what,
+            })))
+        };
+        if self.base > end {
+            return wrong(format!(
+                "the manifest before it, at offset {end}, is missing"
+            ));
+        }
+        if self.base < end {
+            return wrong(format!(
+                "it overlaps the one before it, which ends at offset {end}"
+            ));
+        }
+        if !self.open && self.previous.as_deref() != previous {
+            return wrong("it does not name its predecessor's checksum".to_owned());
+        }
+        Ok(())
     }
 
     fn check_place(

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 
-pub(crate) use folder::Folder;
+pub(crate) use folder::{Folder, TEMPORARY, link, remove, sync_parent};
 pub(crate) use objects::Objects;
 
 use crate::error::ArchiveError;

@@ -63,7 +63,11 @@ impl Content {
             });
         }
         let epoch = header.partition_leader_epoch;
-        if self.leader_epochs.last().is_none_or(|last| last.epoch != epoch) {
+        if self
+            .leader_epochs
+            .last()
+            .is_none_or(|last| last.epoch != epoch)
+        {
             self.leader_epochs.push(EpochStart {
                 epoch,
                 offset: header.base_offset,
@@ -79,13 +83,7 @@ impl Content {
         self.records += u64::from(header.record_count.unsigned_abs());
     }
 
-    fn index_batch(
-        &mut self,
-        offset: i64,
-        size: u64,
-        times: Option<Timestamps>,
-        observed_at: i64,
-    ) {
+    fn index_batch(&mut self, offset: i64, size: u64, times: Option<Timestamps>, observed_at: i64) {
         let min = times.map_or(NO_TIMESTAMP, |times| times.min);
         let max = times.map_or(NO_TIMESTAMP, |times| times.max);
         let covered = self.index.last().map(|last| self.raw_bytes - last.position);
@@ -153,7 +151,11 @@ fn batch_timestamps(header: &BatchHeader) -> Option<Timestamps> {
         true => NO_TIMESTAMP,
         false => header.base_timestamp,
     };
-    let min = if first == NO_TIMESTAMP { max } else { first.min(max) };
+    let min = if first == NO_TIMESTAMP {
+        max
+    } else {
+        first.min(max)
+    };
     Some(Timestamps {
         min,
         max,
@@ -198,7 +200,13 @@ mod tests {
             min_exact: false,
         };
         assert_eq!(content.timestamps, Some(expected));
-        assert_eq!((content.index[0].min_timestamp, content.index[0].max_timestamp), (50, 70));
+        assert_eq!(
+            (
+                content.index[0].min_timestamp,
+                content.index[0].max_timestamp
+            ),
+            (50, 70)
+        );
 
         let mut single = Content::new(0);
         single.add_batch(&header(0, 100, 50, 50, 1), 0);

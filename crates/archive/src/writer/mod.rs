@@ -1,16 +1,34 @@
-//! Writing a partition.
+//! Writing a partition: appending to an open segment, detaching it for its commit, and going on.
+
+pub(crate) mod content;
+mod memory;
+mod open_file;
+mod recover;
+mod resume;
+mod segment;
+pub(crate) mod sidecar;
 
 use std::sync::Arc;
 
 use armory_records::BatchHeader;
 
-use crate::archive::Archive;
-use crate::chain::Chain;
+pub(crate) use open_file::{OpenPaths, lock};
+pub(crate) use segment::OpenSegment;
+pub use segment::SealedSegment;
+
+use crate::archive::{Archive, now_ms};
+use crate::chain::{Chain, ChainState, create_once, refusal};
 use crate::codec::Codec;
 use crate::error::ArchiveError;
 use crate::gaps::GapCause;
 use crate::heads::ChainEnd;
+use crate::layout;
+use crate::lineage::Fork;
 use crate::names::{PartitionKey, WriterIdentity};
+use crate::sealed::{self, FORMAT};
+
+/// At how many bytes of gaps and index in memory a segment is full, whatever its size.
+const LARGEST_DESCRIPTION: usize = 256 << 10;
 
 /// How a partition is written.
 #[derive(Debug, Clone)]
@@ -43,113 +61,289 @@ impl WriterOptions {
     }
 }
 
-/// What is written but not committed yet, detached from its writer by [`PartitionWriter::seal`].
+/// Writes one partition: appends batches and gaps, and detaches segments for their commit.
+///
+/// On a folder everything but [`open`](Self::open) and [`start_lineage`](Self::start_lineage) works on files
+/// and may block. After an error of such a method the writer refuses everything: drop it and open the
+/// partition again.
 #[derive(Debug)]
-pub struct SealedSegment {}
-
-impl SealedSegment {
-    /// The first offset (inclusive).
-    pub fn base(&self) -> i64 {
-        todo!()
-    }
-    /// The offset after the last one.
-    pub fn next(&self) -> i64 {
-        todo!()
-    }
-    /// Bytes of batches.
-    pub fn raw_bytes(&self) -> u64 {
-        todo!()
-    }
-    /// Bytes of memory held until it is committed.
-    pub fn buffered_bytes(&self) -> usize {
-        todo!()
-    }
+pub struct PartitionWriter {
+    chain: Arc<Chain>,
+    open: Option<Box<OpenSegment>>,
+    next: i64,
+    last_leader_epoch: Option<i32>,
+    /// What is known to survive a crash; see [`durable_offset`](Self::durable_offset).
+    durable: i64,
+    /// Whether a file operation failed half-way.
+    broken: bool,
 }
 
-/// Writes one partition: appends batches and gaps, and detaches segments for their commit.
-#[derive(Debug)]
-pub struct PartitionWriter {}
-
 impl PartitionWriter {
-    /// Finds the end of the partition's newest chain and continues it.
+    /// Finds the end of the partition's newest chain and continues it. On a folder the open segments of a
+    /// writer that crashed are recovered.
+    ///
+    /// [`ArchiveError::OwnedByOther`] if the newest manifest is another backup's and `take_over` is not set;
+    /// [`ArchiveError::Fenced`] if it is a newer writer's of the same backup; [`ArchiveError::Locked`] if a
+    /// live process writes.
     pub async fn open(
-        _archive: &Archive,
-        _key: PartitionKey,
-        _options: WriterOptions,
+        archive: &Archive,
+        key: PartitionKey,
+        options: WriterOptions,
     ) -> Result<Self, ArchiveError> {
-        todo!()
+        key.check()?;
+        options.identity.check()?;
+        let end = resume::find_end(archive, &key).await?;
+        resume::check_owner(&key, &options, end.writer)?;
+        let writer = Self::continue_chain(Chain::new(
+            archive.clone(),
+            key,
+            end.lineage,
+            Arc::new(options),
+            end.state,
+        ));
+        recover::recover(writer).await
     }
+
+    fn continue_chain(chain: Chain) -> Self {
+        let state = chain.state();
+        Self {
+            chain: Arc::new(chain),
+            open: None,
+            next: state.next,
+            last_leader_epoch: state.last_leader_epoch,
+            durable: state.next,
+            broken: false,
+        }
+    }
+
     /// The partition.
     pub fn partition(&self) -> &PartitionKey {
-        todo!()
+        self.chain.partition()
     }
-    /// The offset that comes next: where to fetch from.
-    pub fn next_offset(&self) -> i64 {
-        todo!()
-    }
-    /// The leader epoch of the last batch, archived or appended.
-    pub fn last_leader_epoch(&self) -> Option<i32> {
-        todo!()
-    }
+
     /// The lineage that is written.
     pub fn lineage(&self) -> u32 {
-        todo!()
+        self.chain.lineage()
     }
+
+    /// The offset that comes next: where to fetch from.
+    pub fn next_offset(&self) -> i64 {
+        self.next
+    }
+
+    /// The leader epoch of the last batch, archived or appended.
+    pub fn last_leader_epoch(&self) -> Option<i32> {
+        self.last_leader_epoch
+    }
+
     /// The end (exclusive) of what survives a crash: committed, or flushed to a folder.
     pub fn durable_offset(&self) -> i64 {
-        todo!()
+        let committed = self.chain.committed_next();
+        let flushed = match &self.open {
+            // A segment that is flushed while one before it is not durable would not be found again.
+            Some(open) if open.content.base <= committed => open.flushed_next(),
+            _ => committed,
+        };
+        self.durable.max(committed).max(flushed)
     }
-    /// Appends a run of whole batches that follow each other from [`next_offset`](Self::next_offset) without holes.
-    pub fn append(&mut self, _bytes: &[u8], _headers: &[BatchHeader]) -> Result<(), ArchiveError> {
-        todo!()
+
+    /// Appends a run of whole batches that follow each other without holes from
+    /// [`next_offset`](Self::next_offset); `headers` are theirs. Batches are not checked beyond that.
+    pub fn append(&mut self, bytes: &[u8], headers: &[BatchHeader]) -> Result<(), ArchiveError> {
+        self.check_usable()?;
+        let mut next = self.next;
+        let mut size = 0;
+        for header in headers {
+            self.check_follows(next, header.base_offset)?;
+            next = header.next_offset();
+            size += header.size();
+        }
+        if size != bytes.len() {
+            return Err(self.misuse(format!("headers of {size} bytes for {} bytes", bytes.len())));
+        }
+        let Some(last) = headers.last() else {
+            return Ok(());
+        };
+        let appended = self.opened().and_then(|open| open.append(bytes, headers));
+        self.broken |= appended.is_err();
+        appended?;
+        self.next = next;
+        self.last_leader_epoch = Some(last.partition_leader_epoch);
+        Ok(())
     }
-    /// Records that there is nothing from `next_offset` up to `until` (exclusive).
-    pub fn gap(&mut self, _until: i64, _cause: GapCause) -> Result<(), ArchiveError> {
-        todo!()
+
+    /// Records that there is nothing from [`next_offset`](Self::next_offset) up to `until` (exclusive).
+    pub fn gap(&mut self, until: i64, cause: GapCause) -> Result<(), ArchiveError> {
+        self.check_usable()?;
+        if until == self.next {
+            return Ok(());
+        }
+        if until < self.next {
+            return Err(self.not_contiguous(self.next, until));
+        }
+        self.opened()?.gap(until, cause);
+        self.next = until;
+        Ok(())
     }
-    /// On a folder: makes everything appended durable. Blocks. Nothing on object stores.
+
+    /// On a folder: makes everything appended durable, with two `fdatasync`s. Nothing on object stores.
     pub fn flush(&mut self) -> Result<(), ArchiveError> {
-        todo!()
+        self.check_usable()?;
+        if let Some(open) = &mut self.open {
+            let flushed = open.flush(&self.chain);
+            self.broken |= flushed.is_err();
+            flushed?;
+        }
+        self.durable = self.durable_offset();
+        Ok(())
     }
-    /// Bytes of memory held by the open segment.
+
+    /// Bytes of memory held by the open segment: on a folder the write buffer and what describes the segment,
+    /// on object stores its batches, too.
     pub fn buffered_bytes(&self) -> usize {
-        todo!()
+        self.open.as_ref().map_or(0, |open| open.buffered_bytes())
     }
+
     /// Bytes of batches in the open segment.
     pub fn open_bytes(&self) -> u64 {
-        todo!()
+        self.open.as_ref().map_or(0, |open| open.content.raw_bytes)
     }
-    /// Whether the open segment has reached its size, in batches or in gaps.
+
+    /// Whether the open segment has reached the roll-over size, or has too many gaps for one manifest.
     pub fn is_full(&self) -> bool {
-        todo!()
+        self.open.as_ref().is_some_and(|open| {
+            open.content.raw_bytes >= self.chain.options().rollover_bytes
+                || open.content.heap_bytes() >= LARGEST_DESCRIPTION
+        })
     }
-    /// Whether anything appended or sealed is not committed.
+
+    /// Whether anything appended, or recorded as a gap, is not committed.
     pub fn has_uncommitted(&self) -> bool {
-        todo!()
+        self.next != self.chain.committed_next()
     }
-    /// When the open segment began, in ms since 1970; nothing if none is open.
+
+    /// When the open segment began, in ms since 1970; nothing if none is open. It survives a restart.
     pub fn opened_at(&self) -> Option<i64> {
-        todo!()
+        self.open.as_ref().map(|open| open.opened_at)
     }
-    /// Detaches what is open; nothing if nothing is.
+
+    /// Detaches what is open, possibly only gaps, for [`Chain::commit`]; nothing if nothing is open.
     pub fn seal(&mut self) -> Result<Option<SealedSegment>, ArchiveError> {
-        todo!()
+        self.check_usable()?;
+        self.chain.check()?;
+        self.durable = self.durable_offset();
+        Ok(self
+            .open
+            .take()
+            .map(|open| SealedSegment::new(open, Arc::clone(&self.chain))))
     }
-    /// The chain, which outlives the writer in the hands of its commits.
+
+    /// The chain, for the commits of what is sealed.
     pub fn chain(&self) -> Arc<Chain> {
-        todo!()
+        Arc::clone(&self.chain)
     }
-    /// Where the chain ends, for [`Archive::write_head`]; nothing before its first commit.
+
+    /// Where the chain ends, for [`Archive::write_head`]; nothing before the lineage's first commit.
     pub fn chain_end(&self) -> Option<ChainEnd> {
-        todo!()
+        self.chain.end()
     }
+
     /// Begins the next lineage at `base`, where the source's history parted from the archived one;
-    /// `leader_epoch` is that of the last common record, if known. Everything must be committed.
+    /// `leader_epoch` is that of the last common record, if known. Everything must be committed before.
     pub async fn start_lineage(
         &mut self,
-        _base: i64,
-        _leader_epoch: Option<i32>,
+        base: i64,
+        leader_epoch: Option<i32>,
     ) -> Result<(), ArchiveError> {
-        todo!()
+        self.check_usable()?;
+        if self.has_uncommitted() || self.open.is_some() {
+            return Err(self.misuse("a lineage ends with uncommitted offsets".to_owned()));
+        }
+        let parent = self.chain.state();
+        if base < 0 || base > parent.next {
+            return Err(self.misuse(format!(
+                "a lineage cannot begin at {base}, beyond its parent's end {}",
+                parent.next
+            )));
+        }
+        let key = self.chain.partition();
+        let identity = &self.chain.options().identity;
+        let mut fork = Fork {
+            format: FORMAT,
+            requires: Vec::new(),
+            topic: key.topic.topic.clone(),
+            topic_id: key.topic.topic_id,
+            partition: key.partition,
+            lineage: self.chain.lineage() + 1,
+            base,
+            parent_next: parent.next,
+            previous: parent.previous,
+            leader_epoch,
+            writer: identity.clone(),
+            created_at: now_ms(),
+            checksum: String::new(),
+        };
+        let (text, checksum) = sealed::seal(&fork);
+        fork.checksum = checksum;
+        let place = layout::fork(key, fork.lineage);
+        let archive = self.chain.archive();
+        if create_once(archive.storage(), &place, &text.into())
+            .await?
+            .is_some()
+        {
+            let theirs = archive.read_fork(key, fork.lineage).await?;
+            let theirs = theirs.ok_or_else(|| ArchiveError::damaged(place, "it vanished"))?;
+            return Err(refusal(key, identity, theirs.writer, theirs.base));
+        }
+        *self = Self::continue_chain(Chain::new(
+            archive.clone(),
+            key.clone(),
+            fork.lineage,
+            Arc::clone(self.chain.options()),
+            ChainState {
+                next: base,
+                previous: Some(fork.checksum),
+                last_leader_epoch: leader_epoch,
+                ..ChainState::default()
+            },
+        ));
+        Ok(())
+    }
+
+    /// The open segment, begun if there is none.
+    fn opened(&mut self) -> Result<&mut OpenSegment, ArchiveError> {
+        if self.open.is_none() {
+            self.open = Some(Box::new(OpenSegment::create(&self.chain, self.next)?));
+        }
+        Ok(self.open.as_mut().expect("it was just set"))
+    }
+
+    fn check_usable(&self) -> Result<(), ArchiveError> {
+        if self.broken {
+            return Err(self.misuse("an earlier write failed; open the partition again".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn check_follows(&self, expected: i64, found: i64) -> Result<(), ArchiveError> {
+        if expected == found {
+            return Ok(());
+        }
+        Err(self.not_contiguous(expected, found))
+    }
+
+    fn not_contiguous(&self, expected: i64, found: i64) -> ArchiveError {
+        ArchiveError::NotContiguous {
+            partition: self.partition().clone(),
+            expected,
+            found,
+        }
+    }
+
+    fn misuse(&self, reason: String) -> ArchiveError {
+        ArchiveError::Misuse {
+            partition: self.partition().clone(),
+            reason,
+        }
     }
 }

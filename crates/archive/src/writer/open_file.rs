@@ -130,7 +130,8 @@ impl OpenFile {
         if self.marked_next == content.next && self.marked_bytes == content.raw_bytes && !rewrite {
             return Ok(());
         }
-        if self.marked_bytes < content.raw_bytes {
+        // A new file is synced even if it is empty: its sidecar must not outlive it.
+        if self.marked_bytes < content.raw_bytes || rewrite {
             self.sync()?;
         }
         let observed_from = if rewrite { 0 } else { self.marked_entries };
@@ -143,7 +144,11 @@ impl OpenFile {
             bytes: content.raw_bytes,
             next: content.next,
             blake3: digest.finalize().to_hex().to_string(),
-            gaps: if rewrite { content.gaps.clone() } else { unmarked },
+            gaps: if rewrite {
+                content.gaps.clone()
+            } else {
+                unmarked
+            },
             observed,
         };
         if rewrite {

@@ -1,0 +1,229 @@
+//! Verifying a lineage: its chain from link to link, then the segments.
+
+use std::collections::{BTreeMap, HashSet};
+
+use futures::StreamExt as _;
+
+use super::{Depth, Finding, FindingKind, Progress, VerifyReport};
+use crate::archive::Archive;
+use crate::error::ArchiveError;
+use crate::layout;
+use crate::manifest::Manifest;
+use crate::names::PartitionKey;
+use crate::reader::SegmentReader;
+
+/// How many manifests are read at a time.
+const MANIFESTS_IN_FLIGHT: usize = 16;
+/// How many segments are read at a time.
+const SEGMENTS_IN_FLIGHT: usize = 4;
+
+/// Where a chain should go on.
+struct Link {
+    /// The end of the manifest before; nothing if that could not be read.
+    end: Option<i64>,
+    previous: Option<String>,
+}
+
+impl Archive {
+    /// Gives the end of the chain, if its last manifest could be read.
+    pub(super) async fn verify_lineage(
+        &self,
+        key: &PartitionKey,
+        lineage: u32,
+        depth: Depth,
+        report: &mut VerifyReport,
+        progress: &mut (impl FnMut(&Progress) + Send),
+    ) -> Result<Option<i64>, ArchiveError> {
+        let mut link = self.first_link(key, lineage, report).await?;
+        let bases = self.manifest_bases(key, lineage).await?;
+        let mut manifests = Vec::new();
+        let mut reads = futures::stream::iter(bases)
+            .map(async |base| (base, self.read_manifest(key, lineage, base).await))
+            .buffered(MANIFESTS_IN_FLIGHT);
+        while let Some((base, read)) = reads.next().await {
+            report.checked.manifests += 1;
+            match report.note(FindingKind::Document, read)? {
+                Some(Some(manifest)) => {
+                    report.findings.extend(check_link(&link, &manifest));
+                    link.end = Some(manifest.next);
+                    link.previous = Some(manifest.checksum.clone());
+                    manifests.push(manifest);
+                }
+                // It vanished since it was listed, and will be missed by the next one.
+                Some(None) => {}
+                None => {
+                    // Where the chain goes on after it nobody knows; that it begins there is sure.
+                    if let Some(end) = link.end.filter(|end| *end < base) {
+                        report.findings.push(missing_link(key, lineage, end, base));
+                    }
+                    link.end = None;
+                }
+            }
+        }
+        drop(reads);
+        progress(&report.checked);
+        if let Some(end) = link.end {
+            let open = self.open_tail(key, lineage, end).await;
+            manifests.extend(
+                report
+                    .note(FindingKind::Segment, open)?
+                    .flatten()
+                    .unwrap_or_default(),
+            );
+        }
+        let sound = self
+            .verify_presence(key, lineage, &manifests, report)
+            .await?;
+        if depth == Depth::Segments {
+            self.verify_segments(key, lineage, sound, report, progress)
+                .await?;
+        }
+        Ok(link.end)
+    }
+
+    async fn first_link(
+        &self,
+        key: &PartitionKey,
+        lineage: u32,
+        report: &mut VerifyReport,
+    ) -> Result<Link, ArchiveError> {
+        if lineage == 0 {
+            return Ok(Link {
+                end: Some(0),
+                previous: None,
+            });
+        }
+        let fork = self.read_fork(key, lineage).await;
+        let fork = match report.note(FindingKind::Document, fork)? {
+            Some(Some(fork)) => Some(fork),
+            Some(None) => {
+                let place = layout::fork(key, lineage);
+                let message = "it is missing, so nobody knows where this lineage begins";
+                report
+                    .findings
+                    .push(Finding::new(FindingKind::Document, place, message));
+                None
+            }
+            None => None,
+        };
+        Ok(Link {
+            end: fork.as_ref().map(|fork| fork.base),
+            previous: fork.map(|fork| fork.checksum),
+        })
+    }
+
+    /// Checks that segments are there in their size, and that there are no others. Gives the manifests whose
+    /// segments can be read.
+    async fn verify_presence<'m>(
+        &self,
+        key: &PartitionKey,
+        lineage: u32,
+        manifests: &'m [Manifest],
+        report: &mut VerifyReport,
+    ) -> Result<Vec<&'m Manifest>, ArchiveError> {
+        let directory = layout::segment_dir(key, lineage);
+        let listing = self.storage().list(&directory).await?;
+        let there: BTreeMap<_, _> = listing.files.into_iter().collect();
+        let mut named = HashSet::new();
+        let mut sound = Vec::new();
+        for manifest in manifests {
+            let Some(segment) = &manifest.segment else {
+                continue;
+            };
+            named.insert(segment.name.as_str());
+            let place = format!("{directory}/{}", segment.name);
+            let finding = match there.get(&segment.name) {
+                _ if manifest.open => None,
+                None => Some(Finding::new(
+                    FindingKind::MissingSegment,
+                    place,
+                    format!("it is missing, but {} names it", manifest.place()),
+                )),
+                Some(size) if *size != segment.stored_bytes => Some(Finding::new(
+                    FindingKind::SegmentSize,
+                    place,
+                    format!("it has {size} bytes, expected {}", segment.stored_bytes),
+                )),
+                Some(_) => None,
+            };
+            match finding {
+                Some(finding) => report.findings.push(finding.at(manifest.base)),
+                None => sound.push(manifest),
+            }
+        }
+        for name in there.keys().filter(|name| !named.contains(name.as_str())) {
+            let beside_open = |extension: &str| {
+                let stem = name.strip_suffix(extension)?;
+                there.get(&format!("{stem}{}", layout::OPEN))
+            };
+            // Open segments with their sidecars belong to a writer, live or to be recovered.
+            let open = layout::open_name(name).is_some() || beside_open(layout::MARK).is_some();
+            if !open {
+                report.findings.push(Finding::new(
+                    FindingKind::Leftover,
+                    format!("{directory}/{name}"),
+                    "no manifest names it",
+                ));
+            }
+        }
+        Ok(sound)
+    }
+
+    async fn verify_segments(
+        &self,
+        key: &PartitionKey,
+        lineage: u32,
+        manifests: Vec<&Manifest>,
+        report: &mut VerifyReport,
+        progress: &mut (impl FnMut(&Progress) + Send),
+    ) -> Result<(), ArchiveError> {
+        let mut reads = futures::stream::iter(manifests)
+            .map(async |manifest: &Manifest| {
+                (manifest, self.read_through(key, lineage, manifest).await)
+            })
+            .buffered(SEGMENTS_IN_FLIGHT);
+        while let Some((manifest, read)) = reads.next().await {
+            report.checked.segments += 1;
+            if report.note(FindingKind::Segment, read)?.is_some() {
+                report.checked.batches += manifest.batches;
+                report.checked.records += manifest.records;
+                report.checked.bytes += manifest.segment.as_ref().map_or(0, |s| s.raw_bytes);
+            }
+            progress(&report.checked);
+        }
+        Ok(())
+    }
+
+    async fn read_through(
+        &self,
+        key: &PartitionKey,
+        lineage: u32,
+        manifest: &Manifest,
+    ) -> Result<(), ArchiveError> {
+        let mut reader = SegmentReader::open(self, key, lineage, manifest).await?;
+        while reader.next_chunk().await?.is_some() {}
+        Ok(())
+    }
+}
+
+fn check_link(link: &Link, manifest: &Manifest) -> Option<Finding> {
+    let end = link.end?;
+    if manifest.base > end {
+        let key = manifest.partition_key();
+        return Some(missing_link(&key, manifest.lineage, end, manifest.base));
+    }
+    let kind = match manifest.base < end {
+        true => FindingKind::Overlap,
+        false => FindingKind::Predecessor,
+    };
+    match manifest.check_follows(end, link.previous.as_deref()) {
+        Err(ArchiveError::Damaged(damage)) => Some(Finding::damage(kind, *damage)),
+        _ => None,
+    }
+}
+
+fn missing_link(key: &PartitionKey, lineage: u32, end: i64, base: i64) -> Finding {
+    let place = layout::manifest(key, lineage, end);
+    let message = format!("it is missing: offsets {end} to {} are lost", base - 1);
+    Finding::new(FindingKind::MissingLink, place, message).at(end)
+}
