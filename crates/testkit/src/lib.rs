@@ -30,10 +30,8 @@ mod ports;
 pub mod process;
 pub mod s3;
 
-pub use kafka::compare::Comparison;
-pub use kafka::dataset::{Codec, Dataset, DatasetSummary};
-pub use kafka::records::{Ending, Record, TimestampType};
-pub use kafka::{Kafka, KafkaOptions};
+pub use kafka::{Codec, Comparison, Dataset, DatasetSummary, Ending, Kafka, KafkaOptions};
+pub use kafka::{Record, TimestampType};
 pub use s3::S3;
 
 /// A name that no other test uses: `prefix` and a random suffix, legal as a topic, bucket and file name.

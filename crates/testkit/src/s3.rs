@@ -131,9 +131,9 @@ impl S3 {
         SECRET_KEY
     }
 
-    /// The folder where the bucket's objects lie as files, for tests that damage or remove them.
+    /// The server's folder: objects lie in it as plain files, `<bucket>/<key>`, for tests that damage or remove them.
     pub fn root(&self) -> PathBuf {
-        self.folder.path().join("objects").join(&self.bucket)
+        self.folder.path().join("objects")
     }
 
     /// Freezes the server: connections stay open and nothing answers.

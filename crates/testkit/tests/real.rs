@@ -61,7 +61,7 @@ fn own_kafka_of_three_nodes_survives_the_loss_of_one() -> Result<()> {
 #[test]
 fn s3_serves_and_asks_for_credentials() -> Result<()> {
     let s3 = S3::start()?;
-    std::fs::write(s3.root().join("object"), "content")?;
+    std::fs::write(s3.root().join(s3.bucket()).join("object"), "content")?;
     let address = s3.endpoint().replace("http://", "");
     let mut stream = TcpStream::connect(&address)?;
     write!(

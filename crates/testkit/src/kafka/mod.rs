@@ -16,8 +16,11 @@ use anyhow::{Context, Result, bail, ensure};
 use rand::RngExt as _;
 
 use crate::{cache, java};
+pub use compare::Comparison;
 use config::Ports;
-use node::Node;
+pub use dataset::{Codec, Dataset, DatasetSummary};
+pub use node::Node;
+pub use records::{Ending, Record, TimestampType};
 
 /// Names the bootstrap addresses of a cluster that [`Kafka::shared`] uses instead of starting one.
 /// `cargo xtask test` sets it, so that the many test processes of a run share one broker.
