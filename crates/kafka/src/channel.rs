@@ -1,0 +1,422 @@
+//! Frames out, frames in: one stream to a broker, on which requests are pipelined.
+//!
+//! A writer task sends requests in the order in which they were handed over, and a reader task hands each answer to
+//! whoever waits for it: a broker answers one connection's requests in order, so the oldest open request is the one
+//! that an answer belongs to, and its correlation id only confirms it. Because the tasks own the stream, a caller that
+//! stops waiting in the middle leaves it intact.
+//!
+//! Once anything goes wrong the channel is closed: every open request fails with the reason, and later ones at once.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::debug;
+
+use crate::Error;
+use crate::connect::Stream;
+use crate::error::BrokerName;
+use crate::frame::Frame;
+
+/// A request to send.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    /// The API's name, for errors.
+    pub(crate) api: &'static str,
+    /// Size, request header and body, up to the first byte of `rest`.
+    pub(crate) head: BytesMut,
+    /// The rest of the body.
+    pub(crate) rest: Vec<Bytes>,
+    /// How long the broker may send nothing while the answer is awaited.
+    pub(crate) timeout: Duration,
+    /// Memory to read the answer into, where it is large enough.
+    pub(crate) buffer: Option<BytesMut>,
+    /// Given back when the answer has come.
+    pub(crate) permit: Option<OwnedSemaphorePermit>,
+}
+
+/// A stream to a broker. Cheap to clone; it is closed when the last clone and the last open request are dropped.
+#[derive(Clone, Debug)]
+pub(crate) struct Channel {
+    shared: Arc<Shared>,
+    outgoing: mpsc::UnboundedSender<(Frame, oneshot::Sender<()>)>,
+    _tasks: Arc<DropGuard>,
+}
+
+/// What the channel's clones and its two tasks share.
+#[derive(Debug)]
+struct Shared {
+    broker: BrokerName,
+    open: Mutex<OpenRequests>,
+    /// Milliseconds from `started` to the last time that any byte came or went.
+    progress: AtomicU64,
+    started: Instant,
+    stop: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct OpenRequests {
+    next_id: i32,
+    waiting: VecDeque<Waiting>,
+    closed: Option<Closed>,
+}
+
+/// A request that has not been answered yet.
+#[derive(Debug)]
+struct Waiting {
+    correlation_id: i32,
+    answer: oneshot::Sender<Bytes>,
+    buffer: Option<BytesMut>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Why a channel is closed.
+#[derive(Clone, Debug)]
+struct Closed {
+    reason: Arc<str>,
+    /// Whether the broker broke the protocol, rather than the connection.
+    nonsense: bool,
+}
+
+impl Closed {
+    fn lost(reason: impl ToString) -> Closed {
+        Closed {
+            reason: reason.to_string().into(),
+            nonsense: false,
+        }
+    }
+
+    fn nonsense(reason: impl ToString) -> Closed {
+        Closed {
+            reason: reason.to_string().into(),
+            nonsense: true,
+        }
+    }
+}
+
+impl From<io::Error> for Closed {
+    fn from(error: io::Error) -> Closed {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            return Closed::lost("the broker closed it");
+        }
+        Closed::lost(error)
+    }
+}
+
+impl Channel {
+    /// Takes over a stream. Answers of more than `max_answer` bytes close the channel.
+    pub(crate) fn new(stream: Stream, broker: BrokerName, max_answer: usize) -> Channel {
+        let stop = CancellationToken::new();
+        let shared = Arc::new(Shared {
+            broker,
+            open: Mutex::default(),
+            progress: AtomicU64::new(0),
+            started: Instant::now(),
+            stop: stop.clone(),
+        });
+        let (outgoing, requests) = mpsc::unbounded_channel();
+        let Stream { reader, writer } = stream;
+        let (for_reader, for_writer) = (Arc::clone(&shared), Arc::clone(&shared));
+        tokio::spawn(async move {
+            let stop = for_reader.stop.clone();
+            if let Some(closed) = stop
+                .run_until_cancelled(read_answers(reader, &for_reader, max_answer))
+                .await
+            {
+                for_reader.close(closed);
+            }
+        });
+        tokio::spawn(async move {
+            let stop = for_writer.stop.clone();
+            if let Some(Err(error)) = stop
+                .run_until_cancelled(write_requests(writer, &for_writer, requests))
+                .await
+            {
+                for_writer.close(error.into());
+            }
+        });
+        Channel {
+            shared,
+            outgoing,
+            _tasks: Arc::new(stop.drop_guard()),
+        }
+    }
+
+    pub(crate) fn broker(&self) -> &BrokerName {
+        &self.shared.broker
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.shared.open().closed.is_some()
+    }
+
+    /// Hands over a request. It is sent whether or not the returned value is kept.
+    pub(crate) fn send(&self, request: Outgoing) -> Result<PendingAnswer, Error> {
+        let Outgoing {
+            api,
+            head,
+            rest,
+            timeout,
+            buffer,
+            permit,
+        } = request;
+        let (answer, answered) = oneshot::channel();
+        let (written, was_written) = oneshot::channel();
+        {
+            // One lock around both queues, so that answers are awaited in the order in which requests are sent.
+            let mut open = self.shared.open();
+            if let Some(closed) = &open.closed {
+                return Err(self.shared.error(closed, api));
+            }
+            let correlation_id = open.next_id;
+            open.next_id = open.next_id.wrapping_add(1);
+            let frame = Frame::new(head, correlation_id, rest);
+            open.waiting.push_back(Waiting {
+                correlation_id,
+                answer,
+                buffer,
+                _permit: permit,
+            });
+            // It fails only while the channel is being closed, which fails the request that was queued just now.
+            let _ = self.outgoing.send((frame, written));
+        }
+        Ok(PendingAnswer {
+            channel: self.clone(),
+            api,
+            timeout,
+            since: Instant::now(),
+            answered,
+            was_written,
+        })
+    }
+}
+
+impl Shared {
+    fn open(&self) -> MutexGuard<'_, OpenRequests> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fails all open requests and ends both tasks. The first reason counts.
+    fn close(&self, closed: Closed) {
+        let waiting = {
+            let mut open = self.open();
+            if open.closed.is_none() {
+                debug!(broker = %self.broker, reason = %closed.reason, "connection closed");
+                open.closed = Some(closed);
+            }
+            std::mem::take(&mut open.waiting)
+        };
+        // Their receivers see that the sender is gone, and then look for the reason.
+        drop(waiting);
+        self.stop.cancel();
+    }
+
+    fn error(&self, closed: &Closed, api: &'static str) -> Error {
+        let broker = self.broker.clone();
+        if closed.nonsense {
+            let reason = (*closed.reason).into();
+            return Error::Protocol {
+                broker,
+                api,
+                reason,
+            };
+        }
+        let reason = Arc::clone(&closed.reason);
+        Error::Disconnected {
+            broker,
+            api,
+            reason,
+        }
+    }
+
+    fn note_progress(&self) {
+        let elapsed = self.started.elapsed().as_millis() as u64;
+        self.progress.store(elapsed, Ordering::Relaxed);
+    }
+
+    fn last_progress(&self) -> Instant {
+        self.started + Duration::from_millis(self.progress.load(Ordering::Relaxed))
+    }
+}
+
+/// An answer that is yet to come. Dropping it leaves the connection as it is.
+#[derive(Debug)]
+pub(crate) struct PendingAnswer {
+    channel: Channel,
+    api: &'static str,
+    timeout: Duration,
+    since: Instant,
+    answered: oneshot::Receiver<Bytes>,
+    was_written: oneshot::Receiver<()>,
+}
+
+impl PendingAnswer {
+    /// Waits until the request's last byte was given to the kernel.
+    pub(crate) async fn written(&mut self) -> Result<(), Error> {
+        let waits = Waits {
+            channel: &self.channel,
+            api: self.api,
+            timeout: self.timeout,
+            since: self.since,
+        };
+        waits.wait_for(&mut self.was_written).await
+    }
+
+    /// The answer, beginning with its header. May be called again if it was not waited for to the end.
+    pub(crate) async fn receive(&mut self) -> Result<Bytes, Error> {
+        let waits = Waits {
+            channel: &self.channel,
+            api: self.api,
+            timeout: self.timeout,
+            since: self.since,
+        };
+        waits.wait_for(&mut self.answered).await
+    }
+}
+
+/// Waiting for something that the reader or writer task tells.
+struct Waits<'a> {
+    channel: &'a Channel,
+    api: &'static str,
+    timeout: Duration,
+    since: Instant,
+}
+
+impl Waits<'_> {
+    /// The time limit is one on silence: while bytes come or go, there is no reason to give up.
+    async fn wait_for<T>(&self, told: &mut oneshot::Receiver<T>) -> Result<T, Error> {
+        let shared = &self.channel.shared;
+        loop {
+            let silent_since = shared.last_progress().max(self.since);
+            match tokio::time::timeout_at(silent_since + self.timeout, &mut *told).await {
+                Ok(Ok(value)) => return Ok(value),
+                Ok(Err(_)) => {
+                    let lost = Closed::lost("it was closed");
+                    let closed = shared.open().closed.clone().unwrap_or(lost);
+                    return Err(shared.error(&closed, self.api));
+                }
+                Err(_) if shared.last_progress() > silent_since => {}
+                Err(_) => {
+                    let reason = format!("no answer to {} within {:?}", self.api, self.timeout);
+                    shared.close(Closed::lost(reason));
+                    return Err(Error::Timeout {
+                        broker: shared.broker.clone(),
+                        api: self.api,
+                        after: self.timeout,
+                    });
+                }
+            }
+        }
+    }
+}
+
+async fn write_requests(
+    mut writer: Box<dyn AsyncWrite + Send + Unpin>,
+    shared: &Shared,
+    mut requests: mpsc::UnboundedReceiver<(Frame, oneshot::Sender<()>)>,
+) -> io::Result<()> {
+    while let Some((mut frame, written)) = requests.recv().await {
+        while frame.has_remaining() {
+            if writer.write_buf(&mut frame).await? == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            shared.note_progress();
+        }
+        writer.flush().await?;
+        // Nobody has to wait for it.
+        let _ = written.send(());
+    }
+    Ok(())
+}
+
+async fn read_answers(
+    mut reader: Box<dyn AsyncRead + Send + Unpin>,
+    shared: &Shared,
+    max_answer: usize,
+) -> Closed {
+    loop {
+        if let Err(closed) = read_answer(&mut *reader, shared, max_answer).await {
+            return closed;
+        }
+    }
+}
+
+async fn read_answer(
+    reader: &mut (dyn AsyncRead + Send + Unpin),
+    shared: &Shared,
+    max_answer: usize,
+) -> Result<(), Closed> {
+    let mut size = [0; 4];
+    reader.read_exact(&mut size).await?;
+    shared.note_progress();
+    let size = answer_size(size, max_answer)?;
+    let buffer = shared
+        .open()
+        .waiting
+        .front_mut()
+        .map(|oldest| oldest.buffer.take());
+    let Some(buffer) = buffer else {
+        return Err(Closed::nonsense("it sent an answer that nothing asked for"));
+    };
+    let mut answer = match buffer {
+        Some(buffer) if buffer.capacity() >= size => buffer,
+        _ => BytesMut::with_capacity(size),
+    };
+    answer.clear();
+    while answer.len() < size {
+        let missing = size - answer.len();
+        // The memory is not zeroed first, and the frame's exact size is read: the next frame stays in the socket.
+        if reader.read_buf(&mut (&mut answer).limit(missing)).await? == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        shared.note_progress();
+    }
+    let answer = answer.freeze();
+    let correlation_id = (&answer[..]).get_i32();
+    let Some(oldest) = shared.open().waiting.pop_front() else {
+        return Err(Closed::lost("it was closed"));
+    };
+    if oldest.correlation_id != correlation_id {
+        return Err(Closed::nonsense(format!(
+            "it answered request {correlation_id} where {} was the oldest",
+            oldest.correlation_id
+        )));
+    }
+    // Whoever asked may have stopped waiting.
+    let _ = oldest.answer.send(answer);
+    Ok(())
+}
+
+/// The size of the answer that follows, told from what other servers send.
+fn answer_size(bytes: [u8; 4], max_answer: usize) -> Result<usize, Closed> {
+    /// A TLS record of the kinds alert and handshake begins with these two bytes.
+    const TLS_RECORDS: [[u8; 2]; 2] = [[0x15, 0x03], [0x16, 0x03]];
+    if &bytes == b"HTTP" {
+        return Err(Closed::nonsense("it is an HTTP server"));
+    }
+    if TLS_RECORDS.contains(&[bytes[0], bytes[1]]) {
+        return Err(Closed::nonsense("it wants an encrypted connection"));
+    }
+    let size = u32::from_be_bytes(bytes) as usize;
+    if size < size_of::<i32>() {
+        return Err(Closed::nonsense(format!(
+            "it announced an answer of {size} bytes"
+        )));
+    }
+    if size > max_answer {
+        return Err(Closed::nonsense(format!(
+            "it announced an answer of {size} bytes, more than the {max_answer} of receive.message.max.bytes; raise that"
+        )));
+    }
+    Ok(size)
+}
+
+#[cfg(test)]
+mod tests;
