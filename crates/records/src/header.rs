@@ -51,7 +51,9 @@ impl BatchHeader {
     /// The `magic` of RecordBatch v2.
     pub const MAGIC: i8 = 2;
 
-    /// Reads the header at the beginning of `bytes`. The checksum is not checked (see [`crate::Batch::verify_crc`]).
+    /// Reads the header at the beginning of `bytes`. The checksum is not checked (see [`crate::Batch::verify_crc`]), and it
+    /// does not cover the first 21 bytes: of these, the magic byte must be right and the others possible, and a
+    /// checksum that fits ties the length. Whether base offset and leader epoch fit what came before, only the caller knows.
     ///
     /// # Errors
     /// If there are fewer than 61 bytes, if the format is not v2, or if a field has a value that no batch can have.
@@ -125,34 +127,6 @@ impl BatchHeader {
             || i64::from(self.record_count) > i64::from(self.last_offset_delta) + 1
         {
             return damaged("recordsCount", self.record_count.into());
-        }
-        Ok(())
-    }
-
-    /// Checks that a batch with this header may follow the offset before `next_offset`.
-    ///
-    /// The checksum does not cover a batch's first 21 bytes. Where bytes may be torn (the end of a file after a
-    /// crash), this, [`BatchHeader::parse`] and a checksum that fits (which ties the length) are what makes them plausible.
-    ///
-    /// # Errors
-    /// [`BatchError::Header`] if the base offset lies before `next_offset`, or the leader epoch before `last_leader_epoch`.
-    pub fn check_follows(
-        &self,
-        next_offset: i64,
-        last_leader_epoch: i32,
-    ) -> Result<(), BatchError> {
-        let damaged = |field, value| {
-            Err(BatchError::Header {
-                base_offset: self.base_offset,
-                field,
-                value,
-            })
-        };
-        if self.base_offset < next_offset {
-            return damaged("baseOffset", self.base_offset);
-        }
-        if self.partition_leader_epoch < last_leader_epoch {
-            return damaged("partitionLeaderEpoch", self.partition_leader_epoch.into());
         }
         Ok(())
     }

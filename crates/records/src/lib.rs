@@ -13,6 +13,25 @@
 //! Everything here takes untrusted bytes: whatever they are, the answer is a value or a [`BatchError`], never a panic,
 //! and no length field makes anything be allocated before the bytes behind it were seen.
 //!
+//! ```
+//! use armory_records::{BatchBuilder, BatchOptions, Batches, Compression, DecodeBuffer};
+//!
+//! let mut builder = BatchBuilder::new(BatchOptions { compression: Compression::Zstd, ..Default::default() });
+//! builder.append(0, 1_700_000_000_000, Some(b"key"), None, [(&b"trace"[..], Some(&b"1"[..]))]);
+//! let mut bytes = Vec::new();
+//! builder.finish(&mut bytes)?;
+//!
+//! let mut scratch = DecodeBuffer::new();
+//! for batch in Batches::new(&bytes) {
+//!     let batch = batch?;
+//!     batch.verify_crc()?;
+//!     for record in batch.decode(&mut scratch)? {
+//!         assert_eq!(record?.key, Some(&b"key"[..]));
+//!     }
+//! }
+//! # Ok::<(), armory_records::BatchError>(())
+//! ```
+//!
 //! The format: <https://kafka.apache.org/documentation/#recordbatch>, KIP-98,
 //! `DefaultRecordBatch` and `DefaultRecord` of Kafka's clients.
 

@@ -227,29 +227,6 @@ fn what_is_no_batch() {
     );
 }
 
-#[test]
-fn what_may_follow() {
-    let bytes = raw_batch(Compression::None, 1, &RECORD);
-    let header = BatchHeader {
-        partition_leader_epoch: 5,
-        ..BatchHeader::parse(&bytes).unwrap()
-    };
-    assert_eq!(header.check_follows(1000, 5), Ok(()));
-    assert_eq!(header.check_follows(0, -1), Ok(()));
-    let refused = |field, value| {
-        Err(BatchError::Header {
-            base_offset: 1000,
-            field,
-            value,
-        })
-    };
-    assert_eq!(header.check_follows(1001, 5), refused("baseOffset", 1000));
-    assert_eq!(
-        header.check_follows(1000, 6),
-        refused("partitionLeaderEpoch", 5)
-    );
-}
-
 #[track_caller]
 fn check_unencodable(
     options: BatchOptions,

@@ -55,7 +55,7 @@ fn written() -> Vec<u8> {
     let large: Vec<u8> = (0..150_000)
         .map(|index: u32| {
             noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            if index / 40_000 % 2 == 0 {
+            if (index / 40_000).is_multiple_of(2) {
                 (noise >> 24) as u8
             } else {
                 (index / 100) as u8
