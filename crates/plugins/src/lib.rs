@@ -1,1 +1,37 @@
-//! The host of WASI component plugins: loading, limits, calls, replay, error policy.
+//! The host of WASI component plugins.
+//!
+//! A plugin is a WebAssembly component that someone else wrote, built from `wit/0.1`. This crate loads it, checks that it is
+//! what it has to be, and calls it for every record of a topic, under limits: it gets no file, no network and no
+//! environment, a bounded amount of memory, and a bounded amount of time. Whatever it does, the process goes on.
+//!
+//! The way through the types:
+//!
+//! - A [`Host`] is the process's one engine, with its cache of compiled components and its budget for instances.
+//! - [`Host::load`] makes a [`Plugin`] of a file: compiled and checked, or a [`LoadError`] that says what to do.
+//! - An [`Entry`] is a plugin as it is configured: label, configuration text, [`ErrorPolicy`], [`Limits`].
+//! - A [`Chain`] is the entries that apply to one topic, in order. It is shared by all partitions of the topic.
+//! - A [`Lease`] is a chain in the hands of one thread, for one batch: [`Lease::transform`] takes record after record and
+//!   says what became of each.
+//!
+//! Everything here is synchronous and may take as long as the limits allow: call it on blocking threads.
+
+mod cache;
+mod chain;
+mod config_text;
+mod error;
+mod host;
+mod inspect;
+mod lease;
+mod limits;
+mod policy;
+mod pool;
+mod record;
+
+pub use chain::{Chain, Context, Entry, EntryCounters};
+pub use config_text::config_text;
+pub use error::{HostError, LoadError, Phase, PluginError};
+pub use host::{Host, HostOptions, Plugin, Source, World};
+pub use lease::Lease;
+pub use limits::Limits;
+pub use policy::{Action, ActionError, ErrorPolicy, FailureClass};
+pub use record::{Header, NO_TIMESTAMP, OwnedRecord, RecordRef, Timestamp, TimestampKind, Verdict};

@@ -1,0 +1,157 @@
+//! One instance of a plugin: a store, the functions in it, and the limits that hold for every call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::{Store, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use super::clock::Deadline;
+use super::contract::{Guest, GuestRecord, Outcome};
+use super::guest_state::{self, GuestState};
+use super::wasi::WaitedTooLong;
+use crate::{Context, Entry, FailureClass, Phase};
+
+/// Frames of a guest's backtrace that an error text shows.
+const MAX_FRAMES: usize = 8;
+
+/// Room for what a guest hands to the host outside of `transform`: texts of errors and log lines.
+const MESSAGE_BYTES: usize = 1 << 20;
+
+/// An instance that has been initialised, and that no call has made unusable.
+pub(crate) struct Instance {
+    store: Store<GuestState>,
+    guest: Box<dyn Guest>,
+    calls: u64,
+    /// Bytes of memory from which on the instance is replaced.
+    watermark: usize,
+}
+
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Instance")
+            .field("calls", &self.calls)
+            .field("memory", self.store.data().memory())
+            .finish()
+    }
+}
+
+/// Why an instance could not be had.
+#[derive(Debug)]
+pub(crate) struct StartError {
+    pub(crate) phase: Phase,
+    pub(crate) class: FailureClass,
+    pub(crate) message: String,
+}
+
+impl Instance {
+    /// Makes an instance and calls its `init`.
+    pub(crate) fn start(
+        entry: &Entry,
+        context: &Context,
+        deadline: Deadline,
+    ) -> Result<Self, StartError> {
+        let plugin = &entry.plugin;
+        let limits = &entry.limits;
+        let label = Arc::from(entry.label.as_str());
+        let state = GuestState::new(&label, limits.memory_bytes, &plugin.log_budget, deadline);
+        let mut store = Store::new(plugin.contract.engine(), state);
+        store.limiter(|state| &mut state.memory);
+
+        let failed = |phase, class, message| StartError {
+            phase,
+            class,
+            message,
+        };
+        guest_state::allow(&mut store, limits.init_time, MESSAGE_BYTES);
+        let guest = plugin.contract.instantiate(&mut store).map_err(|error| {
+            failed(
+                Phase::Instantiate,
+                FailureClass::Fault,
+                describe(&error, &store, limits.init_time),
+            )
+        })?;
+        match guest.init(&mut store, context, entry.config.as_deref()) {
+            Ok(Ok(())) => {}
+            Ok(Err(message)) => return Err(failed(Phase::Init, FailureClass::Error, message)),
+            Err(error) => {
+                let message = describe(&error, &store, limits.init_time);
+                return Err(failed(Phase::Init, FailureClass::Fault, message));
+            }
+        }
+        let base = store.data().memory().bytes();
+        let watermark = base + limits.memory_bytes.saturating_sub(base) / 4 * 3;
+        Ok(Self {
+            store,
+            guest,
+            calls: 0,
+            watermark,
+        })
+    }
+
+    /// Calls `transform`. An error is a fault: its text, and an instance that must not be used again.
+    pub(crate) fn transform(
+        &mut self,
+        entry: &Entry,
+        record: &GuestRecord<'_>,
+    ) -> Result<Outcome, String> {
+        self.calls += 1;
+        let time = entry.limits.record_time;
+        let room = entry
+            .limits
+            .returned_bytes
+            .max(record.bytes().saturating_mul(2));
+        guest_state::allow(&mut self.store, time, room);
+        self.guest
+            .transform(&mut self.store, record)
+            .map_err(|error| describe(&error, &self.store, time))
+    }
+
+    /// Calls `update-target-topic-requirements`. An error is a fault, as with [`Self::transform`].
+    pub(crate) fn requirements(&mut self, entry: &Entry, partitions: u64) -> Result<u64, String> {
+        let time = entry.limits.init_time;
+        guest_state::allow(&mut self.store, time, MESSAGE_BYTES);
+        let answer = self.guest.requirements(&mut self.store, partitions);
+        answer.map_err(|error| describe(&error, &self.store, time))
+    }
+
+    /// Bytes of memory in use.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.store.data().memory().bytes() as u64
+    }
+
+    /// Whether the instance has grown or served so much that a fresh one should take its place.
+    pub(crate) fn is_worn(&self, entry: &Entry) -> bool {
+        self.calls >= entry.limits.records_per_instance
+            || self.store.data().memory().bytes() >= self.watermark
+    }
+}
+
+/// The text of a fault: what happened in words that say which limit it was, and where in the guest.
+fn describe(error: &wasmtime::Error, store: &Store<GuestState>, time: Duration) -> String {
+    let mut text =
+        if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) || error.is::<WaitedTooLong>() {
+            format!("did not finish within {time:?}")
+        } else if let Some(exit) = error.downcast_ref::<I32Exit>() {
+            format!("called exit with code {}", exit.0)
+        } else {
+            error.root_cause().to_string()
+        };
+    if let Some(limit) = store.data().memory().refused_over() {
+        text.push_str(&format!(
+            "; it asked for more than its limit of {limit} bytes of memory"
+        ));
+    }
+    if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
+        let names: Vec<_> = backtrace
+            .frames()
+            .iter()
+            .filter_map(|frame| frame.func_name())
+            .take(MAX_FRAMES)
+            .collect();
+        if !names.is_empty() {
+            text.push_str(&format!("; in {}", names.join(" < ")));
+        }
+    }
+    text
+}

@@ -1,0 +1,134 @@
+//! What a guest prints becomes log lines: bounded in length and in number, and never a reason to wait.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+/// Bytes of a line; what is longer is cut.
+const MAX_LINE_BYTES: usize = 1024;
+
+/// Lines a second of one plugin entry; what is more is dropped, and counted.
+const MAX_LINES_PER_SECOND: u32 = 100;
+
+/// What a guest may hand over in one write. Any size would do, because nothing waits; this is what pipes commonly have.
+const WRITE_PERMIT: usize = 64 << 10;
+
+/// How many lines a plugin entry may still log in this second. Shared by all instances of the entry.
+#[derive(Debug)]
+pub(crate) struct LogBudget {
+    window: Mutex<Window>,
+}
+
+#[derive(Debug)]
+struct Window {
+    began: Instant,
+    lines: u32,
+    dropped: u64,
+}
+
+impl LogBudget {
+    pub(crate) fn new() -> Self {
+        Self {
+            window: Mutex::new(Window {
+                began: Instant::now(),
+                lines: 0,
+                dropped: 0,
+            }),
+        }
+    }
+
+    /// Whether a line may be logged; and when a new second begins, how many were dropped before.
+    fn take_line(&self) -> (bool, u64) {
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut dropped_before = 0;
+        if window.began.elapsed() >= Duration::from_secs(1) {
+            dropped_before = window.dropped;
+            *window = Window {
+                began: Instant::now(),
+                lines: 0,
+                dropped: 0,
+            };
+        }
+        let granted = window.lines < MAX_LINES_PER_SECOND;
+        if granted {
+            window.lines += 1;
+        } else {
+            window.dropped += 1;
+        }
+        (granted, dropped_before)
+    }
+}
+
+/// A guest's stdout or stderr.
+#[derive(Debug, Clone)]
+pub(crate) struct GuestLog {
+    label: Arc<str>,
+    stream: &'static str,
+    budget: Arc<LogBudget>,
+    /// The line so far. Shared, because a guest may open its stdout many times, and mean one line.
+    line: Arc<Mutex<Vec<u8>>>,
+}
+
+impl GuestLog {
+    pub(crate) fn new(label: &Arc<str>, stream: &'static str, budget: &Arc<LogBudget>) -> Self {
+        Self {
+            label: Arc::clone(label),
+            stream,
+            budget: Arc::clone(budget),
+            line: Arc::default(),
+        }
+    }
+
+    fn print(&self, bytes: &[u8]) {
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        for (index, part) in bytes.split(|byte| *byte == b'\n').enumerate() {
+            if index > 0 {
+                self.log(&line);
+                line.clear();
+            }
+            let room = MAX_LINE_BYTES - line.len();
+            line.extend_from_slice(&part[..part.len().min(room)]);
+        }
+    }
+
+    fn log(&self, line: &[u8]) {
+        let (granted, dropped_before) = self.budget.take_line();
+        if dropped_before > 0 {
+            tracing::warn!(
+                plugin = &*self.label,
+                lines = dropped_before,
+                "plugin prints too much, lines were dropped"
+            );
+        }
+        if granted {
+            tracing::info!(
+                plugin = &*self.label,
+                stream = self.stream,
+                "{}",
+                String::from_utf8_lossy(line).escape_debug()
+            );
+        }
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for GuestLog {
+    async fn ready(&mut self) {}
+}
+
+impl OutputStream for GuestLog {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.print(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(WRITE_PERMIT)
+    }
+}

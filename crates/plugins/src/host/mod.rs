@@ -1,0 +1,294 @@
+//! The process's one WebAssembly engine, and what it takes to make a [`Plugin`] of a file.
+
+pub(crate) mod clock;
+pub(crate) mod contract;
+pub(crate) mod guest_state;
+pub(crate) mod instance;
+pub(crate) mod logs;
+mod v0_1;
+mod wasi;
+
+use std::fmt;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+use wasmtime::component::Linker;
+use wasmtime::{Config, Engine};
+
+use self::clock::Clock;
+use self::contract::Contract;
+use self::guest_state::GuestState;
+use self::logs::LogBudget;
+use crate::cache::Cache;
+use crate::pool::Pool;
+use crate::{HostError, Limits, LoadError, inspect};
+
+/// The version of the contract that this host speaks, as `witVersion` names it.
+const WIT_VERSION: &str = "0.1";
+
+/// How a [`Host`] is set up.
+#[derive(Debug, Clone)]
+pub struct HostOptions {
+    /// A folder for compiled components, made if it is not there. It must belong to this user and be closed to all others,
+    /// because what lies in it is run as native code: never a claim that others write to, never the archive. Without one,
+    /// components are compiled anew in every process.
+    pub cache_dir: Option<PathBuf>,
+    /// Bytes that the instances of all plugins together may take. Idle ones are given up first, least recently used first;
+    /// when that is not enough, [`crate::Chain::lease`] waits for a lease to come back.
+    pub instance_memory_budget: u64,
+}
+
+impl Default for HostOptions {
+    fn default() -> Self {
+        Self {
+            cache_dir: None,
+            instance_memory_budget: 512 << 20,
+        }
+    }
+}
+
+/// The process's one host of plugins. Clones share it.
+#[derive(Clone)]
+pub struct Host {
+    shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    engine: Engine,
+    linker: Linker<GuestState>,
+    cache: Option<Cache>,
+    pub(crate) clock: Clock,
+    pub(crate) pool: Pool,
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host")
+            .field("cache", &self.shared.cache)
+            .field("pool", &self.shared.pool)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which of the two worlds of the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum World {
+    /// `wasi-backup-plugin`: from a topic into the archive.
+    Backup,
+    /// `wasi-restore-plugin`: from the archive into a topic.
+    Restore,
+}
+
+impl World {
+    /// Its name in the WIT files.
+    pub fn wit_name(self) -> &'static str {
+        match self {
+            Self::Backup => "wasi-backup-plugin",
+            Self::Restore => "wasi-restore-plugin",
+        }
+    }
+}
+
+impl fmt::Display for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Backup => "backup",
+            Self::Restore => "restore",
+        })
+    }
+}
+
+/// Where a component comes from.
+#[derive(Debug, Clone, Copy)]
+pub enum Source<'a> {
+    /// A file; error texts name its path.
+    File(&'a Path),
+    /// Bytes, and the name that error texts call them by.
+    Bytes(&'a str, &'a [u8]),
+}
+
+impl<'a> From<&'a Path> for Source<'a> {
+    fn from(path: &'a Path) -> Self {
+        Self::File(path)
+    }
+}
+
+impl<'a> From<&'a PathBuf> for Source<'a> {
+    fn from(path: &'a PathBuf) -> Self {
+        Self::File(path)
+    }
+}
+
+impl Source<'_> {
+    fn display(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Bytes(name, _) => (*name).to_owned(),
+        }
+    }
+
+    fn read(&self, limit: u64) -> Result<Vec<u8>, LoadError> {
+        let plugin = || self.display();
+        let (bytes, found) = match self {
+            Self::Bytes(_, bytes) => (bytes.to_vec(), bytes.len() as u64),
+            Self::File(path) => {
+                let unreadable = |source| LoadError::Read {
+                    plugin: plugin(),
+                    source,
+                };
+                let file = std::fs::File::open(path).map_err(unreadable)?;
+                let found = file.metadata().map_err(unreadable)?.len();
+                let mut bytes = Vec::new();
+                // One byte more than may be, so that a file that grows meanwhile is noticed and not cut.
+                file.take(limit.saturating_add(1))
+                    .read_to_end(&mut bytes)
+                    .map_err(unreadable)?;
+                let found = found.max(bytes.len() as u64);
+                (bytes, found)
+            }
+        };
+        if found > limit {
+            return Err(LoadError::TooLarge {
+                plugin: plugin(),
+                found,
+                limit,
+            });
+        }
+        Ok(bytes)
+    }
+}
+
+/// A component that was loaded, compiled, and found to be a plugin. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Plugin {
+    name: Arc<str>,
+    digest: Arc<str>,
+    world: World,
+    /// Bytes of memory that an instance begins with, as far as the component tells.
+    initial_bytes: u64,
+    contract: Arc<dyn Contract>,
+    log_budget: Arc<LogBudget>,
+}
+
+impl Plugin {
+    /// What it was loaded from: the path, or the name that was given with its bytes.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The SHA-256 of the component, in lower-case hex, as `sha256sum` prints it.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The world it was built for.
+    pub fn world(&self) -> World {
+        self.world
+    }
+
+    pub(crate) fn initial_bytes(&self) -> u64 {
+        self.initial_bytes
+    }
+}
+
+impl Host {
+    /// Sets up the engine, and starts the thread that stops plugins which take too long.
+    pub fn new(options: HostOptions) -> Result<Self, HostError> {
+        let engine_error = |error: wasmtime::Error| HostError::Engine(format!("{error:#}"));
+        let engine = Engine::new(&engine_config()).map_err(engine_error)?;
+        let linker = wasi::linker(&engine).map_err(engine_error)?;
+        let cache = options
+            .cache_dir
+            .map(|folder| Cache::open(&folder, &engine))
+            .transpose()?;
+        let clock = Clock::start(&engine).map_err(HostError::Thread)?;
+        let pool = Pool::new(options.instance_memory_budget);
+        Ok(Self {
+            shared: Arc::new(Shared {
+                engine,
+                linker,
+                cache,
+                clock,
+                pool,
+            }),
+        })
+    }
+
+    /// Loads, compiles and checks a plugin for a world.
+    ///
+    /// `wit_version` is what the entry's `witVersion` says; of `limits` only the size of the component matters here. What a
+    /// plugin prints is bounded for everything that uses the returned value, so load it once for every entry.
+    pub fn load<'a>(
+        &self,
+        source: impl Into<Source<'a>>,
+        world: World,
+        wit_version: &str,
+        limits: &Limits,
+    ) -> Result<Plugin, LoadError> {
+        let source = source.into();
+        let name = source.display();
+        if wit_version != WIT_VERSION {
+            let asked = wit_version.to_owned();
+            return Err(LoadError::WitVersionUnknown {
+                plugin: name,
+                asked,
+                supported: WIT_VERSION,
+            });
+        }
+        let bytes = source.read(limits.component_bytes)?;
+        inspect::check_envelope(&name, &bytes)?;
+        let digest = hex(&Sha256::digest(&bytes));
+
+        let engine = &self.shared.engine;
+        let compiled = match &self.shared.cache {
+            Some(cache) => cache.load_or_compile(engine, &digest, &bytes),
+            None => wasmtime::component::Component::from_binary(engine, &bytes),
+        };
+        let component = compiled.map_err(|error| LoadError::Invalid {
+            plugin: name.clone(),
+            reason: format!("{error:#}"),
+        })?;
+
+        inspect::check_version(&name, engine, &component, WIT_VERSION)?;
+        v0_1::check_shape(&name, engine, &component, world)?;
+        inspect::check_imports(&name, engine, &component)?;
+        let contract = v0_1::bind(&self.shared.linker, &component, world).map_err(|error| {
+            LoadError::ImportShape {
+                plugin: name.clone(),
+                reason: format!("{error:#}"),
+            }
+        })?;
+        let initial_bytes = component.resources_required().map_or(0, |needs| {
+            let pages = needs.max_initial_memory_size.unwrap_or(0);
+            pages.saturating_mul(u64::from(needs.num_memories.min(1)))
+        });
+        Ok(Plugin {
+            name: name.into(),
+            digest: digest.into(),
+            world,
+            initial_bytes,
+            contract,
+            log_budget: Arc::new(LogBudget::new()),
+        })
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+/// Synchronous calls only, because that halves the cost of a small one; deadlines by epoch, because they cost next to
+/// nothing where fuel costs half of the speed.
+fn engine_config() -> Config {
+    let mut config = Config::new();
+    config.concurrency_support(false);
+    config.epoch_interruption(true);
+    config.wasm_component_model(true);
+    config
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,144 @@
+//! What happens to a record that a plugin does not accept: the error policy of a plugin entry.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The ways in which a record fails to come out of a plugin. Each has its own cell in an [`ErrorPolicy`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FailureClass {
+    /// The plugin rejected the record: it filters.
+    Rejected,
+    /// The plugin said that it could not process the record.
+    Error,
+    /// The plugin trapped, ran out of time or memory, or handed back something that is no record; twice.
+    Fault,
+    /// A header key is not UTF-8, which this version of the contract cannot express.
+    HeaderKeyNotUtf8,
+}
+
+impl FailureClass {
+    /// The name that configuration, metrics and reports use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected",
+            Self::Error => "error",
+            Self::Fault => "fault",
+            Self::HeaderKeyNotUtf8 => "headerKeyNotUtf8",
+        }
+    }
+}
+
+impl fmt::Display for FailureClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What to do with a record that a plugin does not accept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Stop the partition that the record belongs to.
+    Fail,
+    /// Leave the record out, and go on with the next.
+    Drop,
+}
+
+/// Why a word does not name an [`Action`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ActionError {
+    /// The action is part of the format, and this version cannot do it.
+    #[error("`{0}` is not supported yet; use `fail` or `drop`")]
+    NotSupportedYet(&'static str),
+    /// No such action.
+    #[error("`{0}` is not an action of an error policy; use `fail` or `drop`")]
+    Unknown(String),
+}
+
+impl FromStr for Action {
+    type Err = ActionError;
+
+    fn from_str(word: &str) -> Result<Self, ActionError> {
+        match word {
+            "fail" => Ok(Self::Fail),
+            "drop" => Ok(Self::Drop),
+            "deadLetter" => Err(ActionError::NotSupportedYet("deadLetter")),
+            "passThrough" => Err(ActionError::NotSupportedYet("passThrough")),
+            other => Err(ActionError::Unknown(other.to_owned())),
+        }
+    }
+}
+
+/// The error policy of one plugin entry: an action for every class of failure.
+///
+/// It is about records only. A plugin that cannot be loaded, whose `init` refuses or whose requirements call fails always
+/// stops what it was for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ErrorPolicy {
+    /// For [`FailureClass::Rejected`].
+    pub rejected: Action,
+    /// For [`FailureClass::Error`].
+    pub error: Action,
+    /// For [`FailureClass::Fault`].
+    pub fault: Action,
+    /// For [`FailureClass::HeaderKeyNotUtf8`].
+    pub header_key_not_utf8: Action,
+}
+
+impl Default for ErrorPolicy {
+    fn default() -> Self {
+        Self {
+            rejected: Action::Drop,
+            error: Action::Fail,
+            fault: Action::Fail,
+            header_key_not_utf8: Action::Fail,
+        }
+    }
+}
+
+impl ErrorPolicy {
+    /// The action for a class of failure.
+    pub fn action(&self, class: FailureClass) -> Action {
+        match class {
+            FailureClass::Rejected => self.rejected,
+            FailureClass::Error => self.error,
+            FailureClass::Fault => self.fault,
+            FailureClass::HeaderKeyNotUtf8 => self.header_key_not_utf8,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn actions_are_read_by_name() {
+        assert_eq!("fail".parse(), Ok(Action::Fail));
+        assert_eq!("drop".parse(), Ok(Action::Drop));
+    }
+
+    #[test]
+    fn what_is_not_supported_says_so() {
+        for word in ["deadLetter", "passThrough"] {
+            let error = word.parse::<Action>().unwrap_err().to_string();
+            assert_eq!(
+                error,
+                format!("`{word}` is not supported yet; use `fail` or `drop`")
+            );
+        }
+        let error = "Fail".parse::<Action>().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "`Fail` is not an action of an error policy; use `fail` or `drop`"
+        );
+    }
+
+    #[test]
+    fn a_filter_filters_and_everything_else_fails() {
+        let policy = ErrorPolicy::default();
+        assert_eq!(policy.action(FailureClass::Rejected), Action::Drop);
+        assert_eq!(policy.action(FailureClass::Error), Action::Fail);
+        assert_eq!(policy.action(FailureClass::Fault), Action::Fail);
+        assert_eq!(policy.action(FailureClass::HeaderKeyNotUtf8), Action::Fail);
+    }
+}
