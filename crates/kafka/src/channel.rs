@@ -353,10 +353,9 @@ async fn read_answer(
     shared: &Shared,
     max_answer: usize,
 ) -> Result<(), Closed> {
-    let mut size = [0; 4];
-    reader.read_exact(&mut size).await?;
-    shared.note_progress();
-    let size = answer_size(size, max_answer)?;
+    let mut prefix = BytesMut::with_capacity(size_of::<u32>());
+    fill(reader, &mut prefix, size_of::<u32>(), shared).await?;
+    let size = answer_size(prefix.get_u32().to_be_bytes(), max_answer)?;
     let buffer = shared
         .open()
         .waiting
@@ -370,14 +369,7 @@ async fn read_answer(
         _ => BytesMut::with_capacity(size),
     };
     answer.clear();
-    while answer.len() < size {
-        let missing = size - answer.len();
-        // The memory is not zeroed first, and the frame's exact size is read: the next frame stays in the socket.
-        if reader.read_buf(&mut (&mut answer).limit(missing)).await? == 0 {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-        }
-        shared.note_progress();
-    }
+    fill(reader, &mut answer, size, shared).await?;
     let answer = answer.freeze();
     let correlation_id = (&answer[..]).get_i32();
     let Some(oldest) = shared.open().waiting.pop_front() else {
@@ -391,6 +383,24 @@ async fn read_answer(
     }
     // Whoever asked may have stopped waiting.
     let _ = oldest.answer.send(answer);
+    Ok(())
+}
+
+/// Reads until `buffer` holds `size` bytes: no more than that, so that the next answer stays in the socket. The memory
+/// is not zeroed first.
+async fn fill(
+    reader: &mut (dyn AsyncRead + Send + Unpin),
+    buffer: &mut BytesMut,
+    size: usize,
+    shared: &Shared,
+) -> io::Result<()> {
+    while buffer.len() < size {
+        let missing = size - buffer.len();
+        if reader.read_buf(&mut (&mut *buffer).limit(missing)).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        shared.note_progress();
+    }
     Ok(())
 }
 

@@ -66,7 +66,7 @@ impl Connection {
                     })?;
             let channel = Channel::new(stream, broker.clone(), config.max_response_bytes);
             let client_id = StrBytes::from_string(config.client_id.clone());
-            let versions = negotiate(&channel, &client_id, config.connect_timeout).await?;
+            let versions = negotiate(&channel, &client_id, config.request_timeout).await?;
             debug!(%broker, "connected");
             Ok(Connection {
                 channel,

@@ -141,21 +141,29 @@ fn find(name: &str) -> Result<&'static Property, PropertyError> {
         })
 }
 
-/// The names that look like `name`: at most three, and none that look like something else altogether.
+/// The names that look like `name`, letter by letter or with its words in another order: at most three, and none that
+/// look like something else altogether.
 fn near_misses(name: &str) -> Vec<&'static str> {
     let name = name.to_ascii_lowercase();
-    let mut scored: Vec<(f64, &'static str)> = table::PROPERTIES
+    let words = sorted_words(&name);
+    let likeness = |property: &Property| {
+        let by_letter = strsim::normalized_damerau_levenshtein(&name, property.name);
+        let by_word = strsim::normalized_damerau_levenshtein(&words, &sorted_words(property.name));
+        by_letter.max(by_word)
+    };
+    let mut near: Vec<(f64, &'static str)> = table::PROPERTIES
         .iter()
-        .map(|property| {
-            (
-                strsim::normalized_damerau_levenshtein(&name, property.name),
-                property.name,
-            )
-        })
-        .filter(|(score, _)| *score >= 0.7)
+        .map(|property| (likeness(property), property.name))
+        .filter(|(likeness, _)| *likeness >= 0.75)
         .collect();
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
-    scored.into_iter().take(3).map(|(_, name)| name).collect()
+    near.sort_by(|a, b| b.0.total_cmp(&a.0));
+    near.into_iter().take(3).map(|(_, name)| name).collect()
+}
+
+fn sorted_words(name: &str) -> String {
+    let mut words: Vec<&str> = name.split(['.', '_', '-']).collect();
+    words.sort_unstable();
+    words.join(".")
 }
 
 /// Comma-separated `host[:port]`, each perhaps with `PLAINTEXT://` before it.
