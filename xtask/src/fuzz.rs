@@ -47,6 +47,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let seconds = format!("-max_total_time={}", options.seconds);
     for target in targets {
         eprintln!("\n== {target} ==");
+        run_command(&mut fuzz(&["build", &target]))?;
         run_command(&mut fuzz(&[
             "run",
             &target,
@@ -54,7 +55,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             &seconds,
             "-rss_limit_mb=4096",
         ]))
-        .with_context(|| format!("the input that broke {target} lies in fuzz/artifacts"))?;
+        .with_context(|| format!("{target}: the input that broke it lies in fuzz/artifacts"))?;
     }
     Ok(())
 }
