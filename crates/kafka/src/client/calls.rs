@@ -81,13 +81,16 @@ impl Client {
         F: Future<Output = Result<T, Error>>,
     {
         let mut patience = self.call_patience();
+        // A topic that is not there is asked for again only as long as a new one may take to be known to all brokers.
+        let missing_until = Instant::now() + self.config().leader_timeout;
         loop {
             let error = match attempt().await {
                 Err(error) if worth_it(&error) => error,
                 settled => return settled,
             };
             debug!(%error, "trying again");
-            if !patience.wait().await {
+            let is_missing = error.code() == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+            if (is_missing && Instant::now() >= missing_until) || !patience.wait().await {
                 return Err(error);
             }
         }

@@ -7,6 +7,7 @@
 mod once;
 mod session;
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -86,7 +87,7 @@ pub struct FetchResponse {
 }
 
 /// What an answer says about a partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PartitionFetch {
     /// The topic.
     pub topic: String,
@@ -112,6 +113,26 @@ pub struct PartitionFetch {
     pub current_leader: Option<(i32, i32)>,
     /// Whole batches, and at the end perhaps a part of one. The first may begin before `fetch_offset`.
     pub records: Bytes,
+}
+
+impl fmt::Debug for PartitionFetch {
+    /// The records only by their size: they are megabytes, and not for logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PartitionFetch")
+            .field("topic", &self.topic)
+            .field("topic_id", &self.topic_id)
+            .field("partition", &self.partition)
+            .field("fetch_offset", &self.fetch_offset)
+            .field("next_offset", &self.next_offset)
+            .field("error", &self.error)
+            .field("high_watermark", &self.high_watermark)
+            .field("last_stable_offset", &self.last_stable_offset)
+            .field("log_start_offset", &self.log_start_offset)
+            .field("aborted", &self.aborted)
+            .field("current_leader", &self.current_leader)
+            .field("records", &format_args!("{} bytes", self.records.len()))
+            .finish()
+    }
 }
 
 /// A transaction whose records are to be dropped.

@@ -48,7 +48,7 @@ impl Default for ProduceOptions {
 }
 
 /// A batch for a partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ProduceBatch {
     /// The topic.
     pub topic: Arc<str>,
@@ -58,6 +58,18 @@ pub struct ProduceBatch {
     pub partition: i32,
     /// One whole batch, ready for the broker: base offset 0, producer id, epoch and sequence set.
     pub records: Bytes,
+}
+
+impl fmt::Debug for ProduceBatch {
+    /// The records only by their size: they are not for logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProduceBatch")
+            .field("topic", &self.topic)
+            .field("topic_id", &self.topic_id)
+            .field("partition", &self.partition)
+            .field("records", &format_args!("{} bytes", self.records.len()))
+            .finish()
+    }
 }
 
 /// What the broker answered about a batch.

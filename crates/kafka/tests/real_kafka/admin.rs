@@ -125,7 +125,6 @@ async fn refusals_carry_the_brokers_reason() -> Result<()> {
 
     let missing = [unique("missing")];
     let described = client.describe_topic_configs(&missing).await;
-    // Passing, by Kafka's judgement: it is asked for again until the call's time is over.
     assert_eq!(code(described), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
     Ok(())
 }

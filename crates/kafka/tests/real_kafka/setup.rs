@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use armory_kafka::{
-    Backoff, Client, ClientConfig, FetchAssignment, Fetcher, NewTopic, PartitionFetch, ProduceAck,
-    ProduceBatch, ProduceConnection, ProduceOptions, TopicFilter, TopicMetadata,
+    Backoff, Client, ClientConfig, FetchAssignment, Fetcher, NewTopic, OffsetSpec, PartitionFetch,
+    ProduceAck, ProduceBatch, ProduceConnection, ProduceOptions, TopicFilter, TopicMetadata,
 };
 use armory_records::{BatchBuilder, BatchHeader, BatchOptions, Batches};
 use armory_testkit::{Kafka, unique};
@@ -45,7 +45,7 @@ pub(crate) async fn topic(client: &Client, prefix: &str, partitions: i32) -> Res
     settled(client, &topic.name, partitions).await
 }
 
-/// A topic's metadata, once it is there with leaders.
+/// A topic's metadata, once it is there with leaders that serve it.
 pub(crate) async fn settled(client: &Client, name: &str, partitions: i32) -> Result<TopicMetadata> {
     let names = [name.to_owned()];
     let mut backoff = Backoff::default();
@@ -61,11 +61,22 @@ pub(crate) async fn settled(client: &Client, name: &str, partitions: i32) -> Res
                 .partitions
                 .iter()
                 .all(|partition| partition.leader.is_some());
-        if is_ready {
+        if is_ready && is_served(client, &topic).await? {
             return Ok(topic);
         }
         tokio::time::sleep(backoff.next_delay()).await;
     }
+}
+
+/// Whether the leaders know that they lead: metadata tells it a moment before they do.
+async fn is_served(client: &Client, topic: &TopicMetadata) -> Result<bool> {
+    let all: Vec<(String, i32)> = topic
+        .partitions
+        .iter()
+        .map(|partition| (topic.name.clone(), partition.index))
+        .collect();
+    let ends = client.list_offsets(&all, OffsetSpec::Latest).await?;
+    Ok(ends.values().all(Result::is_ok))
 }
 
 /// Who writes a batch, and what its first record's number is.
