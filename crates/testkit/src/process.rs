@@ -155,13 +155,6 @@ impl Process {
         Ok(())
     }
 
-    /// Waits until the program ends by itself.
-    pub fn wait(&mut self) -> Result<ExitStatus> {
-        let status = self.child.wait()?;
-        self.release();
-        Ok(status)
-    }
-
     /// Freezes the program (SIGSTOP): its connections stay open and nothing answers.
     pub fn pause(&self) -> Result<()> {
         self.signal(Signal::STOP)
