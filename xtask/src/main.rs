@@ -4,6 +4,7 @@
 //! What a chore does is written in its module; how programs are fetched and started is the test kit's business
 //! (`crates/testkit`).
 
+mod bench;
 mod checks;
 mod commands;
 mod docs;
@@ -53,6 +54,10 @@ enum Chore {
     ///
     /// Prints the path of each. The first build compiles Rust's standard library for WebAssembly: two minutes.
     Guests,
+    /// Measure backup and restore beside bare loops and kcat, in turns
+    ///
+    /// Builds release binaries first. Takes about half an hour with its defaults.
+    Bench(bench::Options),
     /// Fuzz every target for a while
     ///
     /// Needs a nightly toolchain; cargo-fuzz is built on first use.
@@ -64,6 +69,7 @@ fn main() -> ExitCode {
         Chore::Setup => setup::run().map(|()| true),
         Chore::Test(options) => suites::run(&options),
         Chore::Kafka(command) => kafka::run(command).map(|()| true),
+        Chore::Bench(options) => bench::run(&options).map(|()| true),
         Chore::Guests => guests::run().map(|()| true),
         Chore::Fuzz(options) => fuzz::run(&options).map(|()| true),
     };

@@ -246,6 +246,7 @@ impl Chain {
             segment,
             batches: content.batches,
             records: content.records,
+            largest_batch: content.largest_batch,
             timestamps: content.timestamps,
             leader_epochs: content.leader_epochs.clone(),
             last_leader_epoch,

@@ -267,6 +267,7 @@ fn open_manifests(
             segment,
             batches: content.batches,
             records: content.records,
+            largest_batch: content.largest_batch,
             timestamps: content.timestamps,
             last_leader_epoch: content.leader_epochs.last().map(|last| last.epoch),
             leader_epochs: content.leader_epochs,

@@ -46,6 +46,8 @@ pub struct Manifest {
     pub batches: u64,
     /// The number of records, as the batch headers tell.
     pub records: u64,
+    /// The size of the largest batch in bytes, to be held against a target's `max.message.bytes`.
+    pub largest_batch: u64,
     /// The range of record timestamps; nothing where no batch has any.
     pub timestamps: Option<Timestamps>,
     /// Leader epochs with the first archived offset of each, ascending.

@@ -128,20 +128,21 @@ impl Lease {
         told: &GuestRecord<'_>,
         record: &RecordRef<'_>,
     ) -> Result<Result<Outcome, Failure>, PluginError> {
-        let slot_entry = Arc::clone(&self.chain.slots[index].entry);
-        match self.call_once(index, told)? {
+        let message = match self.call_once(index, told)? {
             Ok(outcome) => return Ok(Ok(outcome)),
-            Err(message) => {
-                count(&self.chain.slots[index].counts.faults);
-                tracing::warn!(
-                    plugin = %slot_entry.label,
-                    topic = %self.chain.context,
-                    partition = record.partition,
-                    offset = record.offset,
-                    error = %message,
-                    "plugin faulted, the record goes to a fresh instance"
-                );
-            }
+            Err(message) => message,
+        };
+        let slot = &self.chain.slots[index];
+        count(&slot.counts.faults);
+        if slot.entry.plugin.permits_log_line(&slot.entry.label) {
+            tracing::warn!(
+                plugin = %slot.entry.label,
+                topic = %self.chain.context,
+                partition = record.partition,
+                offset = record.offset,
+                error = %message,
+                "plugin faulted, the record goes to a fresh instance"
+            );
         }
         let second = self.call_once(index, told)?;
         Ok(second.map_err(|message| Failure {

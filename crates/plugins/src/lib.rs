@@ -33,5 +33,5 @@ pub use error::{HostError, LoadError, Phase, PluginError};
 pub use host::{Host, HostOptions, Plugin, Source, World};
 pub use lease::Lease;
 pub use limits::Limits;
-pub use policy::{Action, ActionError, ErrorPolicy, FailureClass};
+pub use policy::{Action, ErrorPolicy, FailureClass};
 pub use record::{Header, NO_TIMESTAMP, OwnedRecord, RecordRef, Timestamp, TimestampKind, Verdict};

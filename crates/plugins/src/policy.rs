@@ -1,7 +1,6 @@
 //! What happens to a record that a plugin does not accept: the error policy of a plugin entry.
 
 use std::fmt;
-use std::str::FromStr;
 
 /// The ways in which a record fails to come out of a plugin. Each has its own cell in an [`ErrorPolicy`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,38 +33,13 @@ impl fmt::Display for FailureClass {
     }
 }
 
-/// What to do with a record that a plugin does not accept.
+/// What to do with a record that a plugin does not accept. Dead letters and passing the record through are to come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Stop the partition that the record belongs to.
     Fail,
     /// Leave the record out, and go on with the next.
     Drop,
-}
-
-/// Why a word does not name an [`Action`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ActionError {
-    /// The action is part of the format, and this version cannot do it.
-    #[error("`{0}` is not supported yet; use `fail` or `drop`")]
-    NotSupportedYet(&'static str),
-    /// No such action.
-    #[error("`{0}` is not an action of an error policy; use `fail` or `drop`")]
-    Unknown(String),
-}
-
-impl FromStr for Action {
-    type Err = ActionError;
-
-    fn from_str(word: &str) -> Result<Self, ActionError> {
-        match word {
-            "fail" => Ok(Self::Fail),
-            "drop" => Ok(Self::Drop),
-            "deadLetter" => Err(ActionError::NotSupportedYet("deadLetter")),
-            "passThrough" => Err(ActionError::NotSupportedYet("passThrough")),
-            other => Err(ActionError::Unknown(other.to_owned())),
-        }
-    }
 }
 
 /// The error policy of one plugin entry: an action for every class of failure.
@@ -110,28 +84,6 @@ impl ErrorPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn actions_are_read_by_name() {
-        assert_eq!("fail".parse(), Ok(Action::Fail));
-        assert_eq!("drop".parse(), Ok(Action::Drop));
-    }
-
-    #[test]
-    fn what_is_not_supported_says_so() {
-        for word in ["deadLetter", "passThrough"] {
-            let error = word.parse::<Action>().unwrap_err().to_string();
-            assert_eq!(
-                error,
-                format!("`{word}` is not supported yet; use `fail` or `drop`")
-            );
-        }
-        let error = "Fail".parse::<Action>().unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "`Fail` is not an action of an error policy; use `fail` or `drop`"
-        );
-    }
 
     #[test]
     fn a_filter_filters_and_everything_else_fails() {

@@ -23,6 +23,8 @@ pub(crate) struct Content {
     pub(crate) compressed_bytes: u64,
     pub(crate) batches: u64,
     pub(crate) records: u64,
+    /// Bytes of the largest batch.
+    pub(crate) largest_batch: u64,
     pub(crate) timestamps: Option<Timestamps>,
     pub(crate) leader_epochs: Vec<EpochStart>,
     pub(crate) gaps: Gaps,
@@ -39,6 +41,7 @@ impl Content {
             compressed_bytes: 0,
             batches: 0,
             records: 0,
+            largest_batch: 0,
             timestamps: None,
             leader_epochs: Vec::new(),
             gaps: Gaps::default(),
@@ -80,6 +83,7 @@ impl Content {
         self.next = header.next_offset();
         self.raw_bytes += size;
         self.batches += 1;
+        self.largest_batch = self.largest_batch.max(size);
         self.records += u64::from(header.record_count.unsigned_abs());
     }
 

@@ -138,7 +138,7 @@ fn advance(sequence: i32, by: i32) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::test_batches::header;
+    use crate::log::test_batches::TestBatch;
 
     fn produced(
         producers: &mut Producers,
@@ -147,7 +147,7 @@ mod tests {
         count: i32,
         base_offset: i64,
     ) -> Result<Option<i64>, i16> {
-        let mut header = header(count);
+        let mut header = BatchHeader::parse(&TestBatch::new(count).encode()).unwrap();
         header.producer_id = 9;
         header.producer_epoch = epoch;
         header.base_sequence = sequence;

@@ -85,8 +85,3 @@ pub(crate) fn with_header(batch: &[u8], change: impl FnOnce(&mut BatchHeader)) -
     header.write(&mut bytes);
     bytes
 }
-
-/// The header of a batch of `count` records.
-pub(crate) fn header(count: i32) -> BatchHeader {
-    BatchHeader::parse(&TestBatch::new(count).encode()).expect("test batches are proper")
-}

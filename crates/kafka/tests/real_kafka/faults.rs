@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use armory_kafka::{
-    Backoff, Client, Error, FetchOptions, Fetcher, NewTopic, OffsetSpec, ProduceConnection,
-    ProduceOptions,
+    Backoff, Client, Error, ErrorCode, FetchOptions, Fetcher, NewTopic, OffsetSpec,
+    ProduceConnection, ProduceOptions,
 };
 use armory_testkit::{Kafka, KafkaOptions};
 
@@ -173,20 +173,25 @@ async fn own_kafka_of_three_nodes_is_followed_when_a_leader_goes() -> Result<()>
         )
         .await?;
     }
-    // A broker that does not lead a partition says who does.
+    // A broker that has nothing of a partition says who leads it. (A follower would serve it.)
+    let alone = NewTopic {
+        name: "alone".to_owned(),
+        partitions: 1,
+        replication_factor: Some(1),
+        configs: BTreeMap::new(),
+    };
+    client.create_topics(&[alone], false).await?;
+    let alone = settled(&client, "alone", 1).await?;
     let stranger = (1..=3)
-        .find(|id| *id != leader(&orders, 0))
+        .find(|id| *id != leader(&alone, 0))
         .expect("there are three");
     let mut fetcher = Fetcher::connect(&client, stranger, FetchOptions::default()).await?;
-    fetcher.assign(assignment(&orders, 0, 0));
+    fetcher.assign(assignment(&alone, 0, 0));
     let told = fetcher.receive().await?.partitions.remove(0);
-    assert_eq!(
-        told.error.map(|code| code.name()),
-        Some("NOT_LEADER_OR_FOLLOWER")
-    );
+    assert_eq!(told.error, Some(ErrorCode::NOT_LEADER_OR_FOLLOWER));
     assert_eq!(
         told.current_leader.map(|(id, _)| id),
-        Some(leader(&orders, 0))
+        Some(leader(&alone, 0))
     );
 
     let gone = leader(&orders, 0);

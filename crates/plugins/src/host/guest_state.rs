@@ -57,6 +57,13 @@ impl GuestState {
     }
 }
 
+impl Drop for GuestState {
+    fn drop(&mut self) {
+        self.stdout.end_line();
+        self.stderr.end_line();
+    }
+}
+
 impl WasiView for GuestState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView {

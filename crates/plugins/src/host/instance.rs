@@ -15,6 +15,9 @@ use crate::{Context, Entry, FailureClass, Phase};
 /// Frames of a guest's backtrace that an error text shows.
 const MAX_FRAMES: usize = 8;
 
+/// Bytes of a guest's own words that an error text shows.
+const MAX_MESSAGE_BYTES: usize = 4096;
+
 /// Room for what a guest hands to the host outside of `transform`: texts of errors and log lines.
 const MESSAGE_BYTES: usize = 1 << 20;
 
@@ -73,7 +76,9 @@ impl Instance {
         })?;
         match guest.init(&mut store, context, entry.config.as_deref()) {
             Ok(Ok(())) => {}
-            Ok(Err(message)) => return Err(failed(Phase::Init, FailureClass::Error, message)),
+            Ok(Err(message)) => {
+                return Err(failed(Phase::Init, FailureClass::Error, clip(message)));
+            }
             Err(error) => {
                 let message = describe(&error, &store, limits.init_time);
                 return Err(failed(Phase::Init, FailureClass::Fault, message));
@@ -102,9 +107,11 @@ impl Instance {
             .returned_bytes
             .max(record.bytes().saturating_mul(2));
         guest_state::allow(&mut self.store, time, room);
-        self.guest
-            .transform(&mut self.store, record)
-            .map_err(|error| describe(&error, &self.store, time))
+        match self.guest.transform(&mut self.store, record) {
+            Ok(Outcome::Error(message)) => Ok(Outcome::Error(clip(message))),
+            Ok(outcome) => Ok(outcome),
+            Err(error) => Err(describe(&error, &self.store, time)),
+        }
     }
 
     /// Calls `update-target-topic-requirements`. An error is a fault, as with [`Self::transform`].
@@ -125,6 +132,15 @@ impl Instance {
         self.calls >= entry.limits.records_per_instance
             || self.store.data().memory().bytes() >= self.watermark
     }
+}
+
+/// A guest's own words, as far as they fit into an error text.
+fn clip(mut message: String) -> String {
+    if message.len() > MAX_MESSAGE_BYTES {
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE_BYTES));
+        message.push('…');
+    }
+    message
 }
 
 /// The text of a fault: what happened in words that say which limit it was, and where in the guest.

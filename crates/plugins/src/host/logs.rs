@@ -39,25 +39,31 @@ impl LogBudget {
         }
     }
 
-    /// Whether a line may be logged; and when a new second begins, how many were dropped before.
-    fn take_line(&self) -> (bool, u64) {
+    /// Whether the plugin may log a line now. When a new second begins, it is told how many were dropped before.
+    pub(crate) fn permits_line(&self, label: &str) -> bool {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut dropped_before = 0;
         if window.began.elapsed() >= Duration::from_secs(1) {
-            dropped_before = window.dropped;
+            if window.dropped > 0 {
+                let lines = window.dropped;
+                tracing::warn!(
+                    plugin = label,
+                    lines,
+                    "plugin logs too much, lines were dropped"
+                );
+            }
             *window = Window {
                 began: Instant::now(),
                 lines: 0,
                 dropped: 0,
             };
         }
-        let granted = window.lines < MAX_LINES_PER_SECOND;
-        if granted {
+        let permitted = window.lines < MAX_LINES_PER_SECOND;
+        if permitted {
             window.lines += 1;
         } else {
             window.dropped += 1;
         }
-        (granted, dropped_before)
+        permitted
     }
 }
 
@@ -93,24 +99,34 @@ impl GuestLog {
         }
     }
 
-    fn log(&self, line: &[u8]) {
-        let (granted, dropped_before) = self.budget.take_line();
-        if dropped_before > 0 {
-            tracing::warn!(
-                plugin = &*self.label,
-                lines = dropped_before,
-                "plugin prints too much, lines were dropped"
-            );
-        }
-        if granted {
-            tracing::info!(
-                plugin = &*self.label,
-                stream = self.stream,
-                "{}",
-                String::from_utf8_lossy(line).escape_debug()
-            );
+    /// Logs what was printed since the last newline, if anything was.
+    pub(crate) fn end_line(&self) {
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        if !line.is_empty() {
+            self.log(&line);
+            line.clear();
         }
     }
+
+    fn log(&self, line: &[u8]) {
+        if self.budget.permits_line(&self.label) {
+            let stream = self.stream;
+            tracing::info!(plugin = &*self.label, stream, "{}", printable(line));
+        }
+    }
+}
+
+/// A line as text that stays one line, and cannot command a terminal.
+fn printable(line: &[u8]) -> String {
+    let mut text = String::with_capacity(line.len());
+    for character in String::from_utf8_lossy(line).chars() {
+        match character {
+            '\t' => text.push(character),
+            control if control.is_control() => text.extend(control.escape_default()),
+            other => text.push(other),
+        }
+    }
+    text
 }
 
 #[wasmtime_wasi::async_trait]

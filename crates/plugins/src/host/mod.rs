@@ -188,6 +188,11 @@ impl Plugin {
         self.world
     }
 
+    /// Whether a line about the plugin may be logged now: its own lines and those about it are bounded together.
+    pub(crate) fn permits_log_line(&self, label: &str) -> bool {
+        self.log_budget.permits_line(label)
+    }
+
     pub(crate) fn initial_bytes(&self) -> u64 {
         self.initial_bytes
     }

@@ -94,7 +94,7 @@ impl Guest for backup::WasiBackupPlugin {
     ) -> Result<Result<(), String>> {
         let topic = match context {
             Context::Backup { topic } => topic,
-            Context::Restore { source_topic, .. } => source_topic,
+            Context::Restore { .. } => unreachable!("a chain takes plugins of its own world only"),
         };
         self.call_init(store, backup::Context { topic }, config)
     }
@@ -126,7 +126,7 @@ impl Guest for restore::WasiRestorePlugin {
                 source_topic,
                 target_topic,
             } => (source_topic, target_topic),
-            Context::Backup { topic } => (topic, topic),
+            Context::Backup { .. } => unreachable!("a chain takes plugins of its own world only"),
         };
         self.call_init(
             store,

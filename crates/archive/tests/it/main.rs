@@ -1,0 +1,13 @@
+//! What the archive promises, tested from outside: one behaviour on every storage, recovery of a folder's open
+//! segments, fencing, and that damage is found.
+
+mod batches;
+mod conformance;
+mod damage;
+mod faults;
+mod fencing;
+mod folder;
+mod model;
+mod place;
+#[cfg(feature = "real")]
+mod real;

@@ -1,0 +1,122 @@
+//! What several commands share: documents, Kafka, storages.
+
+use std::path::PathBuf;
+
+use armory_resources::Bindings;
+use armory_resources::job::{KafkaEndpoint, StorageLocation};
+use clap::Args;
+
+/// Documents and what stands in for Kubernetes.
+#[derive(Debug, Args)]
+pub(crate) struct Documents {
+    /// A file of YAML documents; `-` is standard input. May be given several times
+    #[arg(
+        short = 'f',
+        long = "file",
+        value_name = "FILE",
+        conflicts_with_all = ["bootstrap_server", "property", "topic", "storage", "plugin"],
+    )]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// The folder that stands for a volume: that of a plugin's claim, or of the Storage of that name
+    #[arg(long = "claim", value_name = "NAME=DIR", requires = "files")]
+    claims: Vec<String>,
+
+    /// The file that holds a key of a Secret; comes before a Secret among the documents
+    #[arg(long = "secret", value_name = "NAME/KEY=PATH", requires = "files")]
+    secrets: Vec<String>,
+}
+
+impl Documents {
+    pub(crate) fn bindings(&self) -> Result<Bindings, armory_resources::BindingError> {
+        let mut bindings = Bindings::default();
+        self.claims
+            .iter()
+            .try_for_each(|text| bindings.add_claim(text))?;
+        self.secrets
+            .iter()
+            .try_for_each(|text| bindings.add_secret(text))?;
+        Ok(bindings)
+    }
+}
+
+/// A Kafka cluster.
+#[derive(Debug, Args)]
+pub(crate) struct KafkaFlags {
+    /// Brokers to begin with; several with commas or by repeating
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        required_unless_present = "files"
+    )]
+    bootstrap_server: Vec<String>,
+
+    /// A client property by librdkafka's name
+    #[arg(short = 'X', long, value_name = "NAME=VALUE", value_parser = parse_property)]
+    property: Vec<(String, String)>,
+}
+
+impl KafkaFlags {
+    pub(crate) fn endpoint(&self) -> KafkaEndpoint {
+        let mut endpoint = KafkaEndpoint::from_bootstrap(self.bootstrap_server.join(","));
+        endpoint.properties.extend(self.property.iter().cloned());
+        endpoint
+    }
+}
+
+fn parse_property(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name @ ("bootstrap.servers" | "metadata.broker.list"), _)) => {
+            Err(format!("{name} is what --bootstrap-server is for"))
+        }
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}
+
+/// How to reach S3.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "S3 options")]
+pub(crate) struct StorageFlags {
+    /// Another server than Amazon's, e.g. http://localhost:9000; buckets are then named in the path
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "AWS_ENDPOINT_URL",
+        hide_env_values = true
+    )]
+    s3_endpoint: Option<String>,
+
+    /// The region
+    #[arg(
+        long,
+        value_name = "REGION",
+        env = "AWS_REGION",
+        hide_env_values = true
+    )]
+    s3_region: Option<String>,
+}
+
+impl StorageFlags {
+    /// Completes a storage of S3; leaves others as they are.
+    pub(crate) fn complete(&self, mut storage: StorageLocation) -> StorageLocation {
+        if let StorageLocation::S3 {
+            region,
+            endpoint,
+            force_path_style,
+            ..
+        } = &mut storage
+        {
+            region.clone_from(&self.s3_region);
+            endpoint.clone_from(&self.s3_endpoint);
+            *force_path_style = self.s3_endpoint.is_some();
+        }
+        storage
+    }
+}
+
+/// Reads a `STORAGE`.
+pub(crate) fn parse_storage(text: &str) -> Result<StorageLocation, String> {
+    StorageLocation::parse(text).map_err(|error| error.to_string())
+}

@@ -1,0 +1,95 @@
+//! The command line as it is typed. Nothing here decides anything: the structures are resolved elsewhere.
+
+mod backup;
+mod cat;
+mod connect;
+mod inspect;
+mod plugin;
+mod quickstart;
+mod restore;
+mod verify;
+
+use clap::{Args, Parser, Subcommand};
+
+pub(crate) use backup::BackupArguments;
+pub(crate) use cat::{CatArguments, CatFormat, OffsetRange};
+pub(crate) use connect::{Documents, StorageFlags};
+pub(crate) use inspect::InspectArguments;
+pub(crate) use plugin::PluginFlag;
+pub(crate) use quickstart::QuickstartArguments;
+pub(crate) use restore::RestoreArguments;
+pub(crate) use verify::VerifyArguments;
+
+/// Back up Kafka topics, and restore them.
+///
+/// Armory streams topics into a storage (a folder or S3) as the very bytes that the brokers sent, and puts them
+/// back, on the same or on another cluster. On both ways records can pass through WASI plugins.
+#[derive(Debug, Parser)]
+#[command(name = "armory", version, max_term_width = 100, after_long_help = AFTER_HELP)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) logging: Logging,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  done
+  1  failed
+  2  the command line, or a file that it names, is wrong; nothing was done
+  3  damage was found in an archive
+
+Environment:
+  ARMORY_LOG   which logs are written, e.g. debug or armory_kafka=trace; comes before RUST_LOG and the flags
+  RUST_LOG     the same
+  AWS_*        credentials and region of S3 storages, where nothing else gives them";
+
+/// Which logs are written to standard error.
+#[derive(Debug, Args)]
+pub(crate) struct Logging {
+    /// Write more logs; twice for even more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    pub(crate) verbose: u8,
+
+    /// Write errors only, and no progress
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Quickstart(QuickstartArguments),
+    Backup(BackupArguments),
+    Restore(RestoreArguments),
+    Inspect(InspectArguments),
+    Cat(CatArguments),
+    Verify(VerifyArguments),
+    Completions(CompletionsArguments),
+    /// Print the reference of all commands as Markdown
+    #[command(hide = true)]
+    Reference,
+}
+
+/// Print a script that completes armory's commands in a shell
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  armory completions bash > /etc/bash_completion.d/armory
+  armory completions zsh > ~/.zfunc/_armory
+  armory completions fish > ~/.config/fish/completions/armory.fish")]
+pub(crate) struct CompletionsArguments {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,62 @@
+//! The commands, one a file.
+
+mod backup;
+mod cat;
+mod completions;
+mod inspect;
+mod reference;
+mod restore;
+mod verify;
+mod view;
+
+use anyhow::Context as _;
+use armory_archive::{Archive, TopicEntry};
+use armory_resources::job::StorageLocation;
+
+use crate::args::{Command, StorageFlags};
+use crate::console::Console;
+use crate::exit::Exit;
+
+/// Runs a command to its exit code.
+pub(crate) async fn run(command: Command, console: &Console) -> anyhow::Result<Exit> {
+    match command {
+        Command::Quickstart(arguments) => {
+            crate::quickstart::run(arguments.folder).await?;
+            Ok(Exit::Done)
+        }
+        Command::Backup(arguments) => backup::run(arguments, console).await,
+        Command::Restore(arguments) => restore::run(arguments, console).await,
+        Command::Inspect(arguments) => inspect::run(arguments).await,
+        Command::Cat(arguments) => cat::run(arguments).await,
+        Command::Verify(arguments) => verify::run(arguments, console).await,
+        Command::Completions(arguments) => completions::run(arguments.shell),
+        Command::Reference => reference::run(),
+    }
+}
+
+/// Opens an archive for reading.
+async fn open(storage: StorageLocation, s3: &StorageFlags) -> anyhow::Result<Archive> {
+    let storage = s3.complete(storage);
+    let location = armory_engine::location(&storage)?;
+    Archive::open(location)
+        .await
+        .with_context(|| format!("cannot open the archive {storage}"))
+}
+
+/// The topic of that name.
+fn find_topic(topics: Vec<TopicEntry>, name: &str) -> anyhow::Result<TopicEntry> {
+    let names: Vec<String> = topics.iter().map(|topic| topic.name.clone()).collect();
+    topics
+        .into_iter()
+        .find(|topic| topic.name == name)
+        .with_context(|| match names.as_slice() {
+            [] => format!("there is no topic {name} in the archive: it is empty"),
+            names if names.len() <= 20 => {
+                format!(
+                    "there is no topic {name} in the archive, it has {}",
+                    names.join(", ")
+                )
+            }
+            _ => format!("there is no topic {name} in the archive, see armory inspect"),
+        })
+}

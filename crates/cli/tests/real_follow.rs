@@ -1,0 +1,221 @@
+//! What happens to a cluster while a backup runs, and two backups at once.
+#![cfg(feature = "real")]
+
+mod support;
+
+use armory_testkit::kafka::{Codec, Record};
+use armory_testkit::{Kafka, unique};
+use support::{Background, Store, armory, eventually, restore, run};
+
+fn records(count: i32, partition: i32) -> Vec<Record> {
+    (0..count)
+        .map(|index| Record::new(Some(&format!("k{index}")), Some("value")).partition(partition))
+        .collect()
+}
+
+fn inspect(store: &Store, topic: &str) -> String {
+    run(store, &["inspect", &store.url(), topic, "-o", "json"]).stdout
+}
+
+fn follow(kafka: &Kafka, store: &Store, pattern: &str, more: &[&str]) -> Background {
+    let url = store.url();
+    let mut command = armory(
+        store,
+        &[
+            "backup",
+            "--bootstrap-server",
+            kafka.bootstrap(),
+            "--topic",
+            pattern,
+            "--storage",
+            &url,
+        ],
+    );
+    command.args(more);
+    Background::start(command)
+}
+
+/// A topic appears, grows, is deleted and created again, and loses its head: each is followed and can be seen.
+#[test]
+fn a_backup_follows_its_topics() {
+    let kafka = Kafka::shared();
+    let store = Store::folder();
+    let prefix = unique("follow");
+    let (first, second) = (format!("{prefix}.a"), format!("{prefix}.b"));
+    kafka.create_topic(&first, 1, &[]).expect("a topic");
+    kafka
+        .produce(&first, Codec::None, &records(10, 0))
+        .expect("records");
+    let mut backup = follow(kafka, &store, &format!("{prefix}.*"), &[]);
+    backup.wait_for(&first);
+
+    kafka
+        .create_topic(&second, 1, &[])
+        .expect("a topic that appears later");
+    kafka
+        .produce(&second, Codec::None, &records(10, 0))
+        .expect("records");
+    backup.wait_for(&second);
+
+    kafka
+        .add_partitions(&first, 2)
+        .expect("a partition is added");
+    kafka
+        .produce(&first, Codec::None, &records(7, 1))
+        .expect("records in the new partition");
+    eventually("the new partition is archived", || {
+        inspect(&store, &first).contains("\"partition\": 1")
+            || inspect(&store, &first).contains("\"partition\":1")
+    });
+
+    kafka.delete_topic(&second).expect("it is deleted");
+    kafka
+        .create_topic(&second, 1, &[])
+        .expect("it is created again");
+    kafka
+        .produce(&second, Codec::None, &records(3, 0))
+        .expect("records of the new incarnation");
+    backup.wait_for(&format!("{second} (v2"));
+
+    eventually("what was written is durable", || {
+        inspect(&store, &second).contains("v2")
+    });
+    assert_eq!(backup.stop(), Some(0), "{}", backup.log());
+    run(&store, &["verify", &store.url(), "--deep"]).succeeded();
+
+    // The head goes while no backup runs: a recorded gap.
+    kafka
+        .produce(&first, Codec::None, &records(20, 0))
+        .expect("records");
+    kafka
+        .delete_records(&first, 0, 25)
+        .expect("the head is trimmed");
+    kafka
+        .produce(&first, Codec::None, &records(5, 0))
+        .expect("records");
+    let mut backup = follow(kafka, &store, &format!("{prefix}.*"), &["--once"]);
+    backup.wait_for("removed at the source");
+    assert_eq!(
+        backup.ended_within(std::time::Duration::from_secs(60)),
+        Some(Some(0)),
+        "{}",
+        backup.log()
+    );
+    assert!(
+        inspect(&store, &first).contains("before-log-start"),
+        "{}",
+        inspect(&store, &first)
+    );
+    run(&store, &["verify", &store.url(), "--deep"]).succeeded();
+
+    let target = unique("restored");
+    restore(kafka, &store, &second, &target, &[]).succeeded();
+    assert_eq!(
+        kafka.dump(&target).expect("the target").len(),
+        3,
+        "the newest incarnation is restored"
+    );
+}
+
+/// Two backups onto the same topics and storage: within seconds each partition has one writer, or an error names the other.
+fn one_writer_is_left(store: &Store) {
+    let kafka = Kafka::shared();
+    let topic = unique("shared");
+    kafka.create_topic(&topic, 4, &[]).expect("a topic");
+    for partition in 0..4 {
+        kafka
+            .produce(&topic, Codec::None, &records(100, partition))
+            .expect("records");
+    }
+    let yaml = |name: &str| {
+        let file = tempfile::Builder::new()
+            .suffix(".yaml")
+            .tempfile()
+            .expect("a file");
+        let storage = match store {
+            Store::Folder(_) => "volume: {capacity: 1Gi}".to_owned(),
+            Store::S3(server, prefix) => {
+                format!(
+                    "s3: {{bucket: {}, prefix: {prefix}, region: {}, endpoint: \"{}\", forcePathStyle: true}}",
+                    server.bucket(),
+                    server.region(),
+                    server.endpoint()
+                )
+            }
+        };
+        let text = format!(
+            "apiVersion: kannika.io/v1alpha\nkind: EventHub\nmetadata: {{name: hub}}\nspec: {{kafka: {{properties: {{bootstrap.servers: \"{}\"}}}}}}\n---\n\
+             apiVersion: kannika.io/v1alpha\nkind: Storage\nmetadata: {{name: store}}\nspec: {{{storage}}}\n---\n\
+             apiVersion: kannika.io/v1alpha\nkind: Backup\nmetadata: {{name: {name}}}\nspec:\n  source: hub\n  sink: store\n  streams: [{{topic: {topic}}}]\n  segmentRolloverTriggers: {{size: 4KiB, timeoutSeconds: 1}}\n",
+            kafka.bootstrap()
+        );
+        std::fs::write(file.path(), text).expect("it is written");
+        file
+    };
+    let (one, other) = (yaml("one"), yaml("other"));
+    let claim = format!("store={}", store.url());
+    let start = |file: &tempfile::NamedTempFile| {
+        let mut command = armory(store, &["backup", "-f", &file.path().display().to_string()]);
+        if matches!(store, Store::Folder(_)) {
+            command.args(["--claim", &claim]);
+        }
+        Background::start(command)
+    };
+    let mut first = start(&one);
+    first.wait_for(&topic);
+    let mut second = start(&other);
+    for _ in 0..20 {
+        for partition in 0..4 {
+            kafka
+                .produce(&topic, Codec::None, &records(20, partition))
+                .expect("records");
+        }
+    }
+    eventually("one of them names the other", || {
+        (second.log().contains("backup one") || second.log().contains("locked"))
+            || first.log().contains("backup other")
+    });
+    let codes = (
+        first.stop(),
+        second
+            .ended_within(std::time::Duration::from_secs(1))
+            .unwrap_or_else(|| second.stop()),
+    );
+    assert!(
+        codes.0 == Some(0) || codes.1 == Some(0),
+        "one of them goes on: {codes:?}\n{}\n{}",
+        first.log(),
+        second.log()
+    );
+    run(store, &["verify", &store.url(), "--deep"]).succeeded();
+    // Whoever won, the archive can be continued by it and restored.
+    let target = unique("restored");
+    let winner = if codes.0 == Some(0) { &one } else { &other };
+    let mut command = armory(
+        store,
+        &[
+            "backup",
+            "-f",
+            &winner.path().display().to_string(),
+            "--once",
+        ],
+    );
+    if matches!(store, Store::Folder(_)) {
+        command.args(["--claim", &claim]);
+    }
+    support::Ran::from(command.output().expect("it runs")).succeeded();
+    restore(kafka, store, &topic, &target, &[]).succeeded();
+    kafka
+        .compare(&topic, &target)
+        .expect("no hole, no duplicate");
+}
+
+#[test]
+fn two_backups_into_a_folder() {
+    one_writer_is_left(&Store::folder());
+}
+
+#[test]
+fn two_backups_into_s3() {
+    one_writer_is_left(&Store::s3());
+}

@@ -1,0 +1,267 @@
+//! Processes that are killed at random points and started again: no hole, no duplicate, on either side.
+//!
+//! Every test prints its seed; `ARMORY_SEED=…` plays the same delays again.
+#![cfg(feature = "real")]
+
+mod support;
+
+use std::time::Duration;
+
+use armory_testkit::kafka::Dataset;
+use armory_testkit::{Kafka, KafkaOptions, unique};
+use support::{Background, Store, armory, backup_once, restore, run};
+
+const KILLS: usize = 20;
+
+/// Delays between a start and its kill.
+struct Dice(u64);
+
+impl Dice {
+    fn new(test: &str) -> Dice {
+        let seed = std::env::var("ARMORY_SEED")
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or_else(|| {
+                let now = std::time::SystemTime::now()
+                    .duration_since(std::time::UNIX_EPOCH)
+                    .expect("the clock is past 1970");
+                u64::from(now.subsec_nanos()) | 1
+            });
+        println!("{test}: seed {seed} (ARMORY_SEED={seed} plays it again)");
+        Dice(seed)
+    }
+
+    fn up_to(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+fn topic(kafka: &Kafka, megabytes: u64) -> String {
+    let topic = unique("killed");
+    kafka
+        .create_topic(&topic, 4, &[("max.message.bytes", "4000000")])
+        .expect("a topic");
+    kafka
+        .write_dataset(&Dataset::new(&topic).megabytes(megabytes))
+        .expect("the data set");
+    topic
+}
+
+/// Starts a run again and again and kills it, until it was killed often enough; then it may end. How often it was killed.
+fn kill_often(dice: &mut Dice, longest: u64, mut start: impl FnMut() -> Background) -> usize {
+    let mut kills = 0;
+    for _ in 0..KILLS * 3 {
+        let mut running = start();
+        let delay = Duration::from_millis(dice.up_to(longest));
+        match running.ended_within(delay) {
+            None => {
+                running.kill();
+                kills += 1;
+            }
+            // What was done before it could be killed must have been done well.
+            Some(code) => assert_eq!(code, Some(0), "{}", running.log()),
+        }
+        if kills >= KILLS {
+            break;
+        }
+    }
+    kills
+}
+
+fn backup_survives(store: &Store, test: &str) {
+    let kafka = Kafka::shared();
+    let mut dice = Dice::new(test);
+    let topic = topic(kafka, 12);
+    let url = store.url();
+    let args = [
+        "backup",
+        "--bootstrap-server",
+        kafka.bootstrap(),
+        "--topic",
+        &topic,
+        "--storage",
+        &url,
+    ];
+    // A continuous backup, so that every run lasts until it is killed; small segments, so that commits are hit, too.
+    let kills = kill_often(&mut dice, 1500, || {
+        let mut command = armory(store, &args);
+        command.args(["--rollover-size", "300KiB"]);
+        Background::start(command)
+    });
+    assert_eq!(kills, KILLS);
+    backup_once(kafka, store, &topic, &[]).succeeded();
+    run(store, &["verify", &url, "--deep"]).succeeded();
+    let target = unique("restored");
+    restore(kafka, store, &topic, &target, &[]).succeeded();
+    kafka
+        .compare(&topic, &target)
+        .expect("no hole, no duplicate");
+}
+
+#[test]
+fn a_killed_backup_to_a_folder_goes_on() {
+    backup_survives(&Store::folder(), "backup to a folder");
+}
+
+#[test]
+fn a_killed_backup_to_s3_goes_on() {
+    backup_survives(&Store::s3(), "backup to S3");
+}
+
+fn restore_survives(kafka: &Kafka, more: &[&str], test: &str) {
+    let mut dice = Dice::new(test);
+    let store = Store::folder();
+    let topic = topic(kafka, 40);
+    backup_once(kafka, &store, &topic, &[]).succeeded();
+    let target = unique("restored");
+    kafka
+        .create_topic(
+            &target,
+            4,
+            &[("max.message.bytes", "4000000"), ("retention.ms", "-1")],
+        )
+        .expect("a topic");
+    let (url, mapping) = (store.url(), format!("{topic}={target}"));
+    let mut args = vec![
+        "restore",
+        "--storage",
+        &url,
+        "--bootstrap-server",
+        kafka.bootstrap(),
+        "--topic",
+        &mapping,
+    ];
+    args.extend(more);
+    // The delay grows until something lands, then shrinks: every run is to be killed in the middle.
+    let kills = kill_often(&mut dice, 900, || Background::start(armory(&store, &args)));
+    println!("{test}: killed {kills} times");
+    run(&store, &args).succeeded();
+    kafka
+        .compare(&topic, &target)
+        .expect("no hole, no duplicate");
+    let again = run(&store, &args).succeeded();
+    assert!(
+        again.stdout.contains("already") || again.stderr.contains("already"),
+        "a finished restore writes nothing: {again:?}"
+    );
+    kafka.compare(&topic, &target).expect("still no duplicate");
+}
+
+#[test]
+fn a_killed_restore_goes_on() {
+    restore_survives(Kafka::shared(), &[], "restore");
+}
+
+#[test]
+fn a_killed_restore_with_a_plugin_goes_on() {
+    let plugin =
+        armory_testkit::guests::build_rust("identity-restore").expect("the plugin is built");
+    let plugin = plugin.display().to_string();
+    restore_survives(
+        Kafka::shared(),
+        &["--plugin", &plugin],
+        "restore with a plugin",
+    );
+}
+
+/// The broker forgets producers whose records are older than a day when it starts again; a resumed restore must not depend on its memory.
+#[test]
+fn a_restore_goes_on_after_the_broker_forgot_its_producer() {
+    let mut kafka = Kafka::start(KafkaOptions::default()).expect("a broker");
+    let store = Store::folder();
+    // The data set begins in 2020, so every producer is forgotten.
+    let topic = topic(&kafka, 60);
+    backup_once(&kafka, &store, &topic, &[]).succeeded();
+    let target = unique("restored");
+    kafka
+        .create_topic(
+            &target,
+            4,
+            &[("max.message.bytes", "4000000"), ("retention.ms", "-1")],
+        )
+        .expect("a topic");
+    let (url, mapping) = (store.url(), format!("{topic}={target}"));
+    let bootstrap = kafka.bootstrap().to_owned();
+    let args = [
+        "restore",
+        "--storage",
+        &url,
+        "--bootstrap-server",
+        &bootstrap,
+        "--topic",
+        &mapping,
+    ];
+    let mut dice = Dice::new("restore over broker restarts");
+    let mut in_the_middle = 0;
+    for _ in 0..6 {
+        let mut running = Background::start(armory(&store, &args));
+        let ended = running.ended_within(Duration::from_millis(300 + dice.up_to(700)));
+        running.kill();
+        if ended.is_some() {
+            break;
+        }
+        kafka.kill().expect("the broker is killed");
+        kafka.start_again().expect("the broker starts again");
+        let end: i64 = kafka
+            .topic(&target)
+            .expect("the target")
+            .partitions
+            .iter()
+            .map(|partition| partition.end)
+            .sum();
+        in_the_middle += usize::from(end > 0);
+    }
+    println!("{in_the_middle} restarts in the middle");
+    run(&store, &args).succeeded();
+    kafka
+        .compare(&topic, &target)
+        .expect("no hole, no duplicate");
+}
+
+/// The broker goes away and comes back while the restore runs; the restore waits for it and goes on by itself.
+#[test]
+fn a_restore_lives_through_a_restart_of_the_broker() {
+    let mut kafka = Kafka::start(KafkaOptions::default()).expect("a broker");
+    let store = Store::folder();
+    let topic = topic(&kafka, 60);
+    backup_once(&kafka, &store, &topic, &[]).succeeded();
+    let target = unique("restored");
+    kafka
+        .create_topic(
+            &target,
+            4,
+            &[("max.message.bytes", "4000000"), ("retention.ms", "-1")],
+        )
+        .expect("a topic");
+    let (url, mapping) = (store.url(), format!("{topic}={target}"));
+    let bootstrap = kafka.bootstrap().to_owned();
+    let args = [
+        "restore",
+        "--storage",
+        &url,
+        "--bootstrap-server",
+        &bootstrap,
+        "--topic",
+        &mapping,
+    ];
+    let mut running = Background::start(armory(&store, &args));
+    support::eventually("something lands", || {
+        kafka
+            .topic(&target)
+            .is_ok_and(|topic| topic.partitions.iter().any(|partition| partition.end > 0))
+    });
+    kafka.kill().expect("the broker is killed");
+    kafka.start_again().expect("the broker starts again");
+    assert_eq!(
+        running.ended_within(Duration::from_secs(120)),
+        Some(Some(0)),
+        "{}",
+        running.log()
+    );
+    kafka
+        .compare(&topic, &target)
+        .expect("no hole, no duplicate");
+}

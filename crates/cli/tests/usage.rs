@@ -1,0 +1,232 @@
+//! The command line itself: help, mistakes, exit codes.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::{done, run};
+
+const COMMANDS: [&str; 6] = [
+    "backup",
+    "restore",
+    "inspect",
+    "cat",
+    "verify",
+    "completions",
+];
+
+fn here() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn every_command_has_help_with_examples() {
+    for command in COMMANDS {
+        let help = done(here(), &[command, "--help"]);
+        assert!(help.contains("Examples:"), "{command}: {help}");
+        assert!(help.contains("Usage: "), "{command}: {help}");
+    }
+    let help = done(here(), &["--help"]);
+    assert!(help.contains("Exit codes:"), "{help}");
+    for command in COMMANDS {
+        assert!(
+            help.contains(&format!("\n  {command} ")),
+            "{command}: {help}"
+        );
+    }
+}
+
+#[test]
+fn mistakes_of_the_command_line_exit_with_2() {
+    let cases: [(&[&str], &str); 17] = [
+        (&[], "Usage: armory"),
+        (&["bakup"], "backup"),
+        (&["backup"], "--bootstrap-server"),
+        (
+            &["backup", "--bootstrap-server", "a:1", "--topic", "x"],
+            "--storage",
+        ),
+        (
+            &["backup", "-f", "a.yaml", "--topic", "x"],
+            "cannot be used with",
+        ),
+        (
+            &["backup", "-f", "a.yaml", "--compression", "zstd"],
+            "cannot be used with",
+        ),
+        (
+            &[
+                "backup",
+                "--claim",
+                "a=b",
+                "--bootstrap-server",
+                "a:1",
+                "--topic",
+                "x",
+                "--storage",
+                "s",
+            ],
+            "--file",
+        ),
+        (&["backup", "-f", "absent.yaml"], "cannot read absent.yaml"),
+        (
+            &["backup", "-f", "absent.yaml", "--claim", "x"],
+            "write NAME=DIR",
+        ),
+        (
+            &[
+                "backup",
+                "--bootstrap-server",
+                "a:1",
+                "--topic",
+                "a b",
+                "--storage",
+                "s",
+            ],
+            "not the name of a topic",
+        ),
+        (
+            &[
+                "backup",
+                "--bootstrap-server",
+                "a:1",
+                "--topic",
+                "a",
+                "--storage",
+                "ftp://s",
+            ],
+            "unknown kind of storage",
+        ),
+        (
+            &[
+                "backup",
+                "--bootstrap-server",
+                "a:1",
+                "--topic",
+                "a",
+                "--storage",
+                "s",
+                "-X",
+                "bootstrap.servers=a",
+            ],
+            "--bootstrap-server is for",
+        ),
+        (
+            &[
+                "backup",
+                "--bootstrap-server",
+                "a:1",
+                "--topic",
+                "a",
+                "--storage",
+                "s",
+                "--plugin",
+                "a.wasm,config=absent",
+            ],
+            "cannot read absent",
+        ),
+        (
+            &[
+                "restore",
+                "--storage",
+                "gs://b",
+                "--bootstrap-server",
+                "a:1",
+                "--topic",
+                "a",
+            ],
+            "not supported yet",
+        ),
+        (&["inspect"], "<STORAGE>"),
+        (&["cat", "archive"], "<TOPIC>"),
+        (
+            &["cat", "archive", "orders", "--offset", "5..5"],
+            "the end is exclusive",
+        ),
+    ];
+    for (arguments, expected) in cases {
+        let ran = run(here(), arguments);
+        assert_eq!(ran.code, 2, "{arguments:?}: {}", ran.err);
+        assert!(ran.err.contains(expected), "{arguments:?}: {}", ran.err);
+        assert_eq!(ran.out, "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn all_problems_of_documents_are_told_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = "apiVersion: kannika.io/v1alpha\nkind: Backup\nmetadata: {name: b}\nspec:\n  source: hub\n  \
+                sink: disk\n  streams: [{topic: orders}]\n  compresion: {algorithm: zstd}\n";
+    fs::write(folder.path().join("b.yaml"), text).expect("written");
+    let ran = run(folder.path(), &["backup", "-f", "b.yaml"]);
+    assert_eq!(ran.code, 2);
+    assert_eq!(
+        ran.err,
+        "error: b.yaml:5: Backup b: spec.source: there is no EventHub hub among the documents\n\
+         b.yaml:6: Backup b: spec.sink: there is no Storage disk among the documents\n\
+         b.yaml:8: Backup b: spec.compresion: unknown key, did you mean compression\n"
+    );
+    let ran = run(folder.path(), &["restore", "-f", "b.yaml"]);
+    assert_eq!(ran.code, 2, "{}", ran.err);
+}
+
+#[test]
+fn a_file_where_everything_is_paused_is_a_mistake() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = "apiVersion: kannika.io/v1alpha\nkind: Backup\nmetadata: {name: b}\nspec: {source: hub, sink: disk, \
+                enabled: false, streams: [{topic: a}]}\n---\napiVersion: kannika.io/v1alpha\nkind: EventHub\nmetadata: {name: \
+                hub}\nspec: {kafka: {properties: {bootstrap.servers: 'localhost:1'}}}\n---\napiVersion: \
+                kannika.io/v1alpha\nkind: Storage\nmetadata: {name: disk}\nspec: {volume: {capacity: 1Gi}}\n";
+    fs::write(folder.path().join("b.yaml"), text).expect("written");
+    let ran = run(
+        folder.path(),
+        &["backup", "-f", "b.yaml", "--claim", "disk=x"],
+    );
+    assert_eq!(ran.code, 2);
+    assert_eq!(
+        ran.err,
+        "error: nothing to run: spec.enabled is false for b\n"
+    );
+    assert!(!folder.path().join("x").exists(), "nothing was done");
+}
+
+#[test]
+fn documents_come_from_standard_input_too() {
+    let output = common::armory()
+        .args(["backup", "-f", "-"])
+        .write_stdin("kind: Backup\n")
+        .output()
+        .expect("the command can be run");
+    assert_eq!(output.status.code(), Some(2));
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        err.contains("standard input:1: document 1 (Backup): apiVersion: missing"),
+        "{err}"
+    );
+}
+
+#[test]
+fn completions_are_there_for_every_shell() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        assert!(
+            done(here(), &["completions", shell]).contains("armory"),
+            "{shell}"
+        );
+    }
+}
+
+/// The reference is what the program says; `BLESS=1` writes it anew.
+#[test]
+fn the_reference_is_up_to_date() {
+    let file = here().join("../../docs/guide/reference.md");
+    let actual = done(here(), &["reference"]);
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&file, &actual).expect("the reference can be written");
+    }
+    let committed = fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        committed == actual,
+        "docs/guide/reference.md is out of date: run `armory reference > docs/guide/reference.md`"
+    );
+}

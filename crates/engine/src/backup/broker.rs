@@ -1,0 +1,356 @@
+//! One broker of a backup: a connection that fetches the partitions it leads, and hands what comes to their writers.
+//!
+//! The next request flies while the last answer is handled. An answer is handled on a blocking thread, because
+//! it writes files and runs plugins; partitions with plugins are handled side by side.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use armory_kafka::{
+    Backoff, Client, ErrorCode, FetchAssignment, FetchOptions, FetchResponse, Fetcher,
+    PartitionFetch,
+};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::counters::Counters;
+use super::partition::{Partition, Taken, Workspace};
+use crate::EngineError;
+use crate::budget::Budget;
+use armory_archive::SealedSegment;
+
+/// What the brokers' tasks, and the commits, tell the control loop.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The partition has to be placed anew: its leader moved, or its broker is gone.
+    Unplaced(Arc<Partition>, String),
+    /// The broker does not have the offset that was asked for.
+    OutOfRange(Arc<Partition>),
+    /// The partition cannot go on.
+    Failed(Arc<Partition>, EngineError),
+    /// `--once` has all of this partition.
+    ReachedEnd(Arc<Partition>),
+    /// Holes that nobody explained: how many offsets.
+    Holes(Arc<Partition>, u64),
+    /// A segment to commit, with the bytes it holds in memory.
+    Sealed(Arc<Partition>, SealedSegment, usize),
+}
+
+/// What a broker's task is told.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Fetch this partition from this offset on.
+    Assign {
+        partition: Arc<Partition>,
+        offset: i64,
+        leader_epoch: i32,
+    },
+    /// Stop fetching it.
+    Remove { topic: Arc<str>, partition: i32 },
+}
+
+/// What all brokers' tasks share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) client: Client,
+    pub(crate) budget: Budget,
+    pub(crate) counters: Counters,
+    pub(crate) events: mpsc::UnboundedSender<Event>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// The control loop's end of a broker's task.
+#[derive(Debug)]
+pub(crate) struct BrokerHandle {
+    pub(crate) commands: mpsc::UnboundedSender<Command>,
+    pub(crate) task: JoinHandle<()>,
+}
+
+pub(crate) fn spawn(id: i32, brokers: usize, shared: Arc<Shared>) -> BrokerHandle {
+    let (commands, inbox) = mpsc::unbounded_channel();
+    let answer_bytes = shared.budget.answer_size(brokers);
+    let broker = Broker {
+        id,
+        answer_bytes,
+        shared,
+        inbox,
+        partitions: HashMap::new(),
+    };
+    BrokerHandle {
+        commands,
+        task: tokio::spawn(broker.run()),
+    }
+}
+
+struct Broker {
+    id: i32,
+    answer_bytes: usize,
+    shared: Arc<Shared>,
+    inbox: mpsc::UnboundedReceiver<Command>,
+    partitions: HashMap<(Arc<str>, i32), Arc<Partition>>,
+}
+
+impl Broker {
+    /// Connects, fetches until the connection breaks, gives the partitions back to the control loop, and begins again.
+    async fn run(mut self) {
+        let stop = self.shared.stop.clone();
+        let mut backoff = Backoff::default();
+        loop {
+            let command = tokio::select! {
+                () = stop.cancelled() => return,
+                command = self.inbox.recv() => command,
+            };
+            let Some(command) = command else { return };
+            self.remember(&command);
+            if self.partitions.is_empty() {
+                continue;
+            }
+            let connected = tokio::select! {
+                () = stop.cancelled() => return,
+                connected = self.connect() => connected,
+            };
+            let ended = match connected {
+                Ok(mut fetcher) => {
+                    apply(&mut fetcher, &command);
+                    self.fetch(&mut fetcher, &mut backoff).await
+                }
+                Err(error) => Err(error),
+            };
+            match ended {
+                Ok(()) => return,
+                Err(error) => self.give_back(&error),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(backoff.next_delay()) => {}
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Fetcher, armory_kafka::Error> {
+        let options = FetchOptions {
+            max_bytes: i32::try_from(self.answer_bytes).unwrap_or(i32::MAX),
+            read_committed: true,
+            ..FetchOptions::default()
+        };
+        Fetcher::connect(&self.shared.client, self.id, options).await
+    }
+
+    fn remember(&mut self, command: &Command) {
+        match command {
+            Command::Assign { partition, .. } => {
+                let key = (Arc::clone(&partition.topic.name), partition.index);
+                self.partitions.insert(key, Arc::clone(partition));
+            }
+            Command::Remove { topic, partition } => {
+                self.partitions.remove(&(Arc::clone(topic), *partition));
+            }
+        }
+    }
+
+    fn give_back(&mut self, error: &armory_kafka::Error) {
+        let why = crate::error::sentence(error);
+        for (_, partition) in std::mem::take(&mut self.partitions) {
+            self.tell(Event::Unplaced(partition, why.clone()));
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        // The control loop outlives its brokers; once it is gone nobody needs to know.
+        let _ = self.shared.events.send(event);
+    }
+
+    /// Fetches until the connection breaks, or the run stops. What has come is handled before it returns.
+    async fn fetch(
+        &mut self,
+        fetcher: &mut Fetcher,
+        backoff: &mut Backoff,
+    ) -> Result<(), armory_kafka::Error> {
+        let stop = self.shared.stop.clone();
+        let mut flying: Option<OwnedSemaphorePermit> = None;
+        loop {
+            if !self.obey(fetcher, flying.is_some()).await {
+                return Ok(());
+            }
+            let credit = match flying.take() {
+                Some(credit) => credit,
+                None => match self.send_next(fetcher).await? {
+                    Some(credit) => credit,
+                    None => return Ok(()),
+                },
+            };
+            let response = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                response = fetcher.receive() => response?,
+            };
+            backoff.reset();
+            let healthy = self.sort_out_errors(fetcher, response);
+            let handled = self.handle(healthy);
+            let settled = async {
+                handled.await;
+                drop(credit);
+            };
+            // Side by side: the next request may have to wait for the credit of the answer that is being handled.
+            let (sent, ()) = tokio::join!(
+                async {
+                    if fetcher.is_empty() {
+                        Ok(None)
+                    } else {
+                        self.send_next(fetcher).await
+                    }
+                },
+                settled
+            );
+            flying = sent?;
+        }
+    }
+
+    /// Takes in what the control loop says; waits for it while there is nothing to fetch. False: the run is over.
+    async fn obey(&mut self, fetcher: &mut Fetcher, in_flight: bool) -> bool {
+        let stop = self.shared.stop.clone();
+        loop {
+            let command = if fetcher.is_empty() && !in_flight {
+                tokio::select! {
+                    () = stop.cancelled() => None,
+                    command = self.inbox.recv() => command,
+                }
+            } else {
+                match self.inbox.try_recv() {
+                    Ok(command) => Some(command),
+                    Err(mpsc::error::TryRecvError::Empty) => return !stop.is_cancelled(),
+                    Err(mpsc::error::TryRecvError::Disconnected) => None,
+                }
+            };
+            let Some(command) = command else { return false };
+            self.remember(&command);
+            apply(fetcher, &command);
+        }
+    }
+
+    /// Sends the next request once there is credit for its answer. `None`: the run is over.
+    async fn send_next(
+        &self,
+        fetcher: &mut Fetcher,
+    ) -> Result<Option<OwnedSemaphorePermit>, armory_kafka::Error> {
+        let budget = &self.shared.budget;
+        let credit = tokio::select! {
+            () = self.shared.stop.cancelled() => return Ok(None),
+            credit = async {
+                budget.wait_for_room().await;
+                budget.fetch_credit(self.answer_bytes).await
+            } => credit,
+        };
+        fetcher.send().await?;
+        Ok(Some(credit))
+    }
+
+    /// Takes the partitions in error out of the answer and out of the fetcher.
+    fn sort_out_errors(
+        &mut self,
+        fetcher: &mut Fetcher,
+        response: FetchResponse,
+    ) -> Vec<(Arc<Partition>, PartitionFetch)> {
+        let mut healthy = Vec::with_capacity(response.partitions.len());
+        for fetch in response.partitions {
+            let key = (Arc::from(fetch.topic.as_str()), fetch.partition);
+            let Some(partition) = self.partitions.get(&key).cloned() else {
+                continue;
+            };
+            let Some(code) = fetch.error else {
+                healthy.push((partition, fetch));
+                continue;
+            };
+            fetcher.remove(&fetch.topic, fetch.partition);
+            self.partitions.remove(&key);
+            self.tell(match code {
+                ErrorCode::OFFSET_OUT_OF_RANGE => Event::OutOfRange(partition),
+                code if code.is_retriable() => Event::Unplaced(partition, code.to_string()),
+                code => {
+                    let error = armory_kafka::Error::broker(
+                        self.id,
+                        "Fetch",
+                        &fetch.topic,
+                        fetch.partition,
+                        code,
+                    );
+                    Event::Failed(partition, error.into())
+                }
+            });
+        }
+        healthy
+    }
+
+    /// Hands an answer to the writers, on blocking threads. Starts at once; the future waits for the end.
+    fn handle(
+        &self,
+        fetches: Vec<(Arc<Partition>, PartitionFetch)>,
+    ) -> impl Future<Output = ()> + use<> {
+        let (with_plugins, plain): (Vec<_>, Vec<_>) =
+            fetches.into_iter().partition(|(partition, fetch)| {
+                partition.topic.chain.is_some() && !fetch.records.is_empty()
+            });
+        let mut tasks = Vec::new();
+        let groups = with_plugins
+            .into_iter()
+            .map(|one| vec![one])
+            .chain((!plain.is_empty()).then_some(plain));
+        for group in groups {
+            let shared = Arc::clone(&self.shared);
+            tasks.push(tokio::task::spawn_blocking(move || {
+                take_all(&shared, group)
+            }));
+        }
+        async move {
+            for task in tasks {
+                // A panic has been logged; its partition is poisoned but its bytes are not in the archive.
+                let _ = task.await;
+            }
+        }
+    }
+}
+
+fn apply(fetcher: &mut Fetcher, command: &Command) {
+    match command {
+        Command::Assign {
+            partition,
+            offset,
+            leader_epoch,
+        } => fetcher.assign(FetchAssignment {
+            topic: partition.topic.name.to_string(),
+            topic_id: partition.topic.id,
+            partition: partition.index,
+            offset: *offset,
+            leader_epoch: *leader_epoch,
+        }),
+        Command::Remove { topic, partition } => fetcher.remove(topic, *partition),
+    }
+}
+
+fn take_all(shared: &Shared, fetches: Vec<(Arc<Partition>, PartitionFetch)>) {
+    let mut workspace = Workspace::default();
+    for (partition, fetch) in fetches {
+        let taken = partition.take(&fetch, &mut workspace, &shared.counters, &shared.budget);
+        let events = &shared.events;
+        match taken {
+            Ok(Taken {
+                sealed,
+                reached_end,
+                holes,
+            }) => {
+                if let Some(holes) = holes {
+                    let _ = events.send(Event::Holes(Arc::clone(&partition), holes));
+                }
+                if let Some((sealed, buffered)) = sealed {
+                    let _ = events.send(Event::Sealed(Arc::clone(&partition), sealed, buffered));
+                }
+                if reached_end {
+                    let _ = events.send(Event::ReachedEnd(partition));
+                }
+            }
+            Err(error) => {
+                let _ = events.send(Event::Failed(partition, error));
+            }
+        }
+    }
+}

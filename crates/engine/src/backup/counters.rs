@@ -1,0 +1,59 @@
+//! What a backup has taken in and stored, counted a batch or a segment at a time.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use armory_archive::Committed;
+use armory_records::BatchHeader;
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    records: AtomicU64,
+    bytes: AtomicU64,
+    filtered: AtomicU64,
+    segments: AtomicU64,
+    stored_bytes: AtomicU64,
+}
+
+/// The counters at one moment.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counts {
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+    pub(crate) filtered: u64,
+    pub(crate) segments: u64,
+    pub(crate) stored_bytes: u64,
+}
+
+impl Counters {
+    /// Counts batches as the broker sent them.
+    pub(crate) fn took(&self, headers: &[BatchHeader], bytes: usize) {
+        let records: u64 = headers
+            .iter()
+            .map(|header| u64::try_from(header.record_count).unwrap_or(0))
+            .sum();
+        self.records.fetch_add(records, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn filtered(&self, records: u64) {
+        self.filtered.fetch_add(records, Ordering::Relaxed);
+    }
+
+    pub(crate) fn committed(&self, committed: &Committed) {
+        if committed.stored_bytes > 0 {
+            self.segments.fetch_add(1, Ordering::Relaxed);
+            self.stored_bytes
+                .fetch_add(committed.stored_bytes, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn read(&self) -> Counts {
+        Counts {
+            records: self.records.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            filtered: self.filtered.load(Ordering::Relaxed),
+            segments: self.segments.load(Ordering::Relaxed),
+            stored_bytes: self.stored_bytes.load(Ordering::Relaxed),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Backup: from the leaders of a cluster into an archive.
+//!
+//! A control loop owns what there is: which topics match, who leads their partitions, which segments are to be
+//! committed. One task a broker fetches (`broker.rs`); an answer is read (`intake.rs`), transformed where plugins are
+//! configured (`transform.rs`) and appended (`partition.rs`) on a blocking thread. Commits run beside it, one at a time
+//! for a partition.
+
+mod broker;
+mod catalog;
+mod commits;
+mod control;
+mod counters;
+mod intake;
+mod partition;
+mod position;
+mod transform;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use armory_resources::job::BackupJob;
+use tokio_util::sync::CancellationToken;
+
+use crate::{EngineError, Observer};
+
+/// How a backup is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Until {
+    /// Until the token is cancelled.
+    #[default]
+    Stopped,
+    /// Until everything is archived that was stable when the run began: up to the last stable offset of every partition.
+    CaughtUp,
+}
+
+/// What a backup did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BackupSummary {
+    /// Topics followed.
+    pub topics: usize,
+    /// Partitions followed.
+    pub partitions: usize,
+    /// Records taken from the source.
+    pub records: u64,
+    /// Bytes of record batches taken from the source.
+    pub bytes: u64,
+    /// Records that a plugin filtered.
+    pub filtered: u64,
+    /// Segments committed.
+    pub segments: u64,
+    /// Bytes of committed segments, as stored.
+    pub stored_bytes: u64,
+    /// Partitions whose last stable offset lay below their high watermark when the run began: an open transaction keeps
+    /// what lies between (last stable offset inclusive, high watermark exclusive) out of this backup.
+    pub unstable: Vec<UnstableRange>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// Offsets that belong to transactions without an end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnstableRange {
+    /// Topic.
+    pub topic: String,
+    /// Partition.
+    pub partition: i32,
+    /// The first offset left out.
+    pub last_stable_offset: i64,
+    /// The offset after the last one left out.
+    pub high_watermark: i64,
+}
+
+/// Runs a backup until it has caught up or is stopped. A stop is graceful: what has been taken in is committed first.
+///
+/// # Errors
+/// When the cluster or the archive cannot be used at all, and at the end when partitions were given up; what the
+/// other partitions took in is committed all the same.
+pub async fn run(
+    job: BackupJob,
+    until: Until,
+    observer: Arc<dyn Observer>,
+    stop: CancellationToken,
+) -> Result<BackupSummary, EngineError> {
+    control::Control::start(job, until, observer, stop)
+        .await?
+        .run()
+        .await
+}

@@ -1,0 +1,90 @@
+//! How a run tells the outside what it does: snapshots of its progress, and remarks.
+//!
+//! Snapshots are taken a few times a second by the run's own clock, not per record, so an observer may
+//! draw, print or export them as it likes. What they count is durable unless a field says otherwise.
+
+use std::time::Duration;
+
+/// Watches a run. Every method has a default that does nothing.
+pub trait Observer: Send + Sync + 'static {
+    /// The backup as it stands.
+    fn backup_progress(&self, _progress: &BackupProgress) {}
+    /// The restore as it stands.
+    fn restore_progress(&self, _progress: &RestoreProgress) {}
+    /// Something that a user should know and that does not end the run: a gap, a new incarnation, a retry that takes long.
+    fn remark(&self, _remark: &Remark) {}
+}
+
+/// An observer that looks away.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoObserver;
+
+impl Observer for NoObserver {}
+
+/// One sentence about one thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark {
+    /// How much it matters.
+    pub level: Level,
+    /// The sentence.
+    pub text: String,
+}
+
+/// How much a remark matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Good to know.
+    Info,
+    /// Somebody should look at it.
+    Warning,
+}
+
+/// A backup as it stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BackupProgress {
+    /// How long the run has lasted.
+    pub elapsed: Duration,
+    /// Topics followed now.
+    pub topics: usize,
+    /// Partitions followed now.
+    pub partitions: usize,
+    /// Partitions that reached the offset at which `--once` stops; 0 in a continuous run.
+    pub partitions_done: usize,
+    /// Partitions that were given up, each with a remark.
+    pub partitions_failed: usize,
+    /// Records taken from the source by this run, durable or not.
+    pub records: u64,
+    /// Bytes of record batches taken from the source by this run, as the broker sent them.
+    pub bytes: u64,
+    /// Records that a plugin filtered.
+    pub filtered: u64,
+    /// Offsets between what is durable and what `--once` stops at (or the high watermarks).
+    pub lag: u64,
+    /// Segments committed by this run.
+    pub segments: u64,
+    /// Bytes of committed segments, as stored.
+    pub stored_bytes: u64,
+}
+
+/// A restore as it stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RestoreProgress {
+    /// How long the run has lasted.
+    pub elapsed: Duration,
+    /// Topics to restore.
+    pub topics: usize,
+    /// Source partitions to restore.
+    pub partitions: usize,
+    /// Source partitions whose last record is in the target.
+    pub partitions_done: usize,
+    /// Records in the target, acknowledged by its broker.
+    pub records: u64,
+    /// Records that the archive holds for this restore.
+    pub records_total: u64,
+    /// Bytes of record batches acknowledged by the target's broker.
+    pub bytes: u64,
+    /// Bytes of the segments to read.
+    pub bytes_total: u64,
+    /// Records that a plugin filtered.
+    pub filtered: u64,
+}

@@ -1,0 +1,424 @@
+//! A lane: one connection to one broker, over which several target partitions are written.
+//!
+//! A request carries at most one batch of each partition, and up to five requests are under way. A partition stays on its lane until it
+//! is done or its leader moves. After any lost or doubtful answer nothing more is sent to the partition until its log has been read.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+
+use armory_kafka::{
+    Backoff, Client, ErrorCode, PendingProduce, ProduceAck, ProduceBatch, ProduceConnection,
+};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::target::{ResolveError, Target};
+use crate::EngineError;
+use crate::error::sentence;
+
+/// Requests under way: what an idempotent producer may have (`max.in.flight.requests.per.connection` ≤ 5).
+const IN_FLIGHT: usize = 5;
+/// Bytes of batches in one request, unless a single batch is larger.
+const REQUEST_BYTES: usize = 4 * 1024 * 1024;
+
+/// What a lane tells the run.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Records landed.
+    Progress {
+        records: u64,
+        bytes: u64,
+    },
+    Done(Box<Target>),
+    /// It has to be given to another broker, or to the same again once it is back.
+    Moved(Box<Target>, String),
+    Failed(Box<Target>, EngineError),
+    /// The run was stopped before everything landed.
+    Stopped,
+}
+
+/// The partitions that wait for a lane of one broker.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    waiting: Mutex<VecDeque<Target>>,
+    added: Notify,
+}
+
+impl Queue {
+    pub(crate) fn push(&self, target: Target) {
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_back(target);
+        self.added.notify_waiters();
+    }
+
+    fn pop(&self) -> Option<Target> {
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_front()
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) client: Client,
+    pub(crate) broker: i32,
+    pub(crate) queue: Arc<Queue>,
+    /// Partitions written side by side at the most.
+    pub(crate) width: usize,
+    pub(crate) outcomes: mpsc::UnboundedSender<Outcome>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// A request under way, with the partitions it holds a batch of.
+struct Flight {
+    pending: PendingProduce,
+    partitions: Vec<(Arc<str>, i32)>,
+}
+
+impl Lane {
+    pub(crate) async fn run(self) {
+        let mut active: Vec<Target> = Vec::new();
+        let mut backoff = Backoff::default();
+        loop {
+            if !self.admit(&mut active).await {
+                return;
+            }
+            let result = match self.connect().await {
+                Ok(mut connection) => {
+                    self.produce(&mut connection, &mut active, &mut backoff)
+                        .await
+                }
+                Err(error) => Err(error),
+            };
+            let why = match result {
+                Ok(()) => {
+                    for target in active.drain(..) {
+                        drop(target);
+                        self.tell(Outcome::Stopped);
+                    }
+                    return;
+                }
+                Err(error) => sentence(&error),
+            };
+            for mut target in active.drain(..) {
+                target.flying = 0;
+                self.tell(match target.on_doubt(why.clone()) {
+                    Ok(()) => Outcome::Moved(Box::new(target), why.clone()),
+                    Err(error) => Outcome::Failed(Box::new(target), error),
+                });
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(backoff.next_delay()) => {}
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<ProduceConnection, armory_kafka::Error> {
+        ProduceConnection::connect(
+            &self.client,
+            self.broker,
+            self.client.config().produce.clone(),
+        )
+        .await
+    }
+
+    /// Fills the lane from the queue, and waits while there is nothing. False: the run is over.
+    async fn admit(&self, active: &mut Vec<Target>) -> bool {
+        loop {
+            let added = self.queue.added.notified();
+            tokio::pin!(added);
+            added.as_mut().enable();
+            self.fill(active);
+            if !active.is_empty() {
+                return true;
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return false,
+                () = added => {}
+            }
+        }
+    }
+
+    fn fill(&self, active: &mut Vec<Target>) {
+        while active.len() < self.width
+            && let Some(target) = self.queue.pop()
+        {
+            active.push(target);
+        }
+    }
+
+    fn tell(&self, outcome: Outcome) {
+        // Nobody listens once the run is over.
+        let _ = self.outcomes.send(outcome);
+    }
+
+    /// Writes until the connection breaks (an error) or the run is over. Answers under way are awaited before it returns well.
+    async fn produce(
+        &self,
+        connection: &mut ProduceConnection,
+        active: &mut Vec<Target>,
+        backoff: &mut Backoff,
+    ) -> Result<(), armory_kafka::Error> {
+        let mut flights: VecDeque<Flight> = VecDeque::new();
+        let mut turn = 0_usize;
+        loop {
+            let stopping = self.stop.is_cancelled();
+            if !stopping {
+                self.resolve_doubts(active, backoff).await;
+            }
+            self.retire(active);
+            if stopping && flights.is_empty() {
+                return Ok(());
+            }
+            if active.is_empty() && flights.is_empty() && !self.admit(active).await {
+                return Ok(());
+            }
+            self.fill(active);
+            turn = turn.wrapping_add(1);
+            if !stopping && flights.len() < IN_FLIGHT {
+                let batches = collect(active, turn);
+                if !batches.is_empty() {
+                    let partitions = batches
+                        .iter()
+                        .map(|batch| (Arc::clone(&batch.topic), batch.partition))
+                        .collect();
+                    let pending = connection.send(batches).await?;
+                    flights.push_back(Flight {
+                        pending,
+                        partitions,
+                    });
+                    continue;
+                }
+            }
+            let may_send = !stopping && flights.len() < IN_FLIGHT;
+            match flights.front_mut() {
+                Some(flight) => tokio::select! {
+                    acks = &mut flight.pending => {
+                        let flight = flights.pop_front().expect("it was awaited");
+                        self.on_answer(active, &flight, acks?);
+                        backoff.reset();
+                    }
+                    () = fed(active), if may_send => {}
+                },
+                None => tokio::select! {
+                    () = self.stop.cancelled() => {}
+                    () = self.queue.added.notified(), if active.len() < self.width => {}
+                    () = fed(active) => {}
+                },
+            }
+        }
+    }
+
+    fn on_answer(&self, active: &mut [Target], flight: &Flight, acks: Vec<ProduceAck>) {
+        let slots: HashMap<(&str, i32), usize> = active
+            .iter()
+            .enumerate()
+            .map(|(slot, target)| ((&*target.topic, target.partition), slot))
+            .collect();
+        let mut answered: Vec<(usize, Option<ProduceAck>)> =
+            Vec::with_capacity(flight.partitions.len());
+        let mut acks: HashMap<(String, i32), ProduceAck> = acks
+            .into_iter()
+            .map(|ack| ((ack.topic.clone(), ack.partition), ack))
+            .collect();
+        for (topic, partition) in &flight.partitions {
+            if let Some(slot) = slots.get(&(&**topic, *partition)) {
+                answered.push((*slot, acks.remove(&(topic.to_string(), *partition))));
+            }
+        }
+        drop(slots);
+        for (slot, ack) in answered {
+            let target = &mut active[slot];
+            target.flying -= 1;
+            // Once in doubt, the log tells what landed; answers that still come in only tell that nothing flies any more.
+            if target.doubt.is_some() || target.failure.is_some() {
+                continue;
+            }
+            let bytes = target
+                .sent
+                .front()
+                .map_or(0, |batch| batch.records.len() as u64);
+            let result = match ack {
+                None => target
+                    .on_doubt("the broker left the partition out of its answer".to_owned())
+                    .map(|()| 0),
+                Some(ProduceAck {
+                    error: None,
+                    base_offset,
+                    ..
+                }) => target.on_acknowledged(base_offset),
+                Some(ack) => self.on_refusal(target, &ack).map(|()| 0),
+            };
+            match result {
+                Ok(0) => {}
+                Ok(records) => self.tell(Outcome::Progress { records, bytes }),
+                Err(error) => target.failure = Some(error),
+            }
+        }
+    }
+
+    fn on_refusal(&self, target: &mut Target, ack: &ProduceAck) -> Result<(), EngineError> {
+        let code = ack.error.unwrap_or(ErrorCode::UNKNOWN_SERVER_ERROR);
+        let doubtful = code.is_retriable()
+            || matches!(
+                code,
+                ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
+                    | ErrorCode::DUPLICATE_SEQUENCE_NUMBER
+                    | ErrorCode::UNKNOWN_PRODUCER_ID
+            );
+        if doubtful {
+            return target.on_doubt(code.to_string());
+        }
+        let error = armory_kafka::Error::broker(
+            self.broker,
+            "Produce",
+            &target.topic,
+            target.partition,
+            code,
+        );
+        Err(EngineError::Refused {
+            topic: target.topic.to_string(),
+            partition: target.partition,
+            landed: target.landed,
+            message: ack
+                .error_message
+                .clone()
+                .map(|message| format!(" ({message})"))
+                .unwrap_or_default(),
+            source: error,
+        })
+    }
+
+    /// Reads the logs of partitions in doubt that have nothing under way.
+    async fn resolve_doubts(&self, active: &mut Vec<Target>, backoff: &mut Backoff) {
+        let mut slot = 0;
+        while slot < active.len() {
+            let target = &mut active[slot];
+            if target.doubt.is_none() || target.flying > 0 {
+                slot += 1;
+                continue;
+            }
+            let outcome = match target.resolve(&self.client).await {
+                Ok(records) => {
+                    if records > 0 {
+                        self.tell(Outcome::Progress { records, bytes: 0 });
+                    }
+                    // Its leader may have moved: the metadata is asked before it is written to again.
+                    match self.client.leader(&target.topic, target.partition).await {
+                        Ok(Some(leader)) if leader == self.broker => {
+                            slot += 1;
+                            continue;
+                        }
+                        _ => Outcome::Moved(
+                            Box::new(active.swap_remove(slot)),
+                            "its leader moved".to_owned(),
+                        ),
+                    }
+                }
+                Err(ResolveError::Again(why)) => {
+                    let mut target = active.swap_remove(slot);
+                    match target.on_doubt(why.clone()) {
+                        Ok(()) => Outcome::Moved(Box::new(target), why),
+                        Err(error) => Outcome::Failed(Box::new(target), error),
+                    }
+                }
+                Err(ResolveError::Final(error)) => {
+                    Outcome::Failed(Box::new(active.swap_remove(slot)), error)
+                }
+            };
+            self.tell(outcome);
+            tokio::time::sleep(backoff.next_delay()).await;
+        }
+    }
+
+    /// Takes the partitions off the lane that are done or cannot go on.
+    fn retire(&self, active: &mut Vec<Target>) {
+        let mut slot = 0;
+        while slot < active.len() {
+            take_in(&mut active[slot]);
+            if active[slot].flying == 0
+                && let Some(error) = active[slot].failure.take()
+            {
+                self.tell(Outcome::Failed(Box::new(active.swap_remove(slot)), error));
+            } else if active[slot].is_done() {
+                self.tell(Outcome::Done(Box::new(active.swap_remove(slot))));
+            } else {
+                slot += 1;
+            }
+        }
+    }
+}
+
+/// Takes from the feed what is there, one chunk at a time.
+fn take_in(target: &mut Target) {
+    while target.staged.is_empty() && !target.ended && target.failure.is_none() {
+        match target.feed.try_recv() {
+            Ok(Ok(batches)) => target.staged.extend(batches),
+            Ok(Err(error)) => target.failure = Some(error),
+            Err(mpsc::error::TryRecvError::Empty) => return,
+            Err(mpsc::error::TryRecvError::Disconnected) => target.ended = true,
+        }
+    }
+}
+
+/// Waits until a partition that has nothing to send is fed.
+async fn fed(active: &mut [Target]) {
+    std::future::poll_fn(|context| {
+        let mut ready = false;
+        for target in active
+            .iter_mut()
+            .filter(|target| target.staged.is_empty() && !target.ended && target.failure.is_none())
+        {
+            match target.feed.poll_recv(context) {
+                Poll::Ready(Some(Ok(batches))) => target.staged.extend(batches),
+                Poll::Ready(Some(Err(error))) => target.failure = Some(error),
+                Poll::Ready(None) => target.ended = true,
+                Poll::Pending => continue,
+            }
+            ready = true;
+        }
+        if ready {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+}
+
+/// The next request: one batch of each partition that may send, another partition first each turn.
+fn collect(active: &mut [Target], turn: usize) -> Vec<ProduceBatch> {
+    let mut batches = Vec::new();
+    let mut bytes = 0;
+    let count = active.len();
+    for step in 0..count {
+        let target = &mut active[(turn + step) % count];
+        take_in(target);
+        if target.failure.is_some() || !target.may_send() {
+            continue;
+        }
+        let size = target.staged.front().map_or(0, |batch| batch.records.len());
+        if bytes > 0 && bytes + size > REQUEST_BYTES {
+            break;
+        }
+        let batch = target
+            .staged
+            .pop_front()
+            .expect("a partition that may send has a batch");
+        bytes += size;
+        batches.push(ProduceBatch {
+            topic: Arc::clone(&target.topic),
+            topic_id: target.topic_id,
+            partition: target.partition,
+            records: batch.records.clone(),
+        });
+        target.flying += 1;
+        target.sent.push_back(batch);
+    }
+    batches
+}

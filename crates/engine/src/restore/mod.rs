@@ -1,0 +1,74 @@
+//! Restore: from an archive into the topics of a cluster, every record exactly once.
+//!
+//! A restore is planned from the archive alone (`plan.rs`), held against the target (`preflight.rs`), and entered in a report
+//! that lies in the archive (`report.rs`). Then every target partition has a feed of batches ready to produce: its own
+//! source partition's batches with a new header (`feed.rs`), or what plugins made of the records of several (`reshape.rs`). Lanes
+//! (`lane.rs`), a connection each, produce them. What has landed is read from the target's log, never guessed (`target.rs`).
+
+mod feed;
+mod lane;
+mod partitioner;
+mod plan;
+mod preflight;
+mod report;
+mod reshape;
+mod run;
+mod shape;
+mod target;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use armory_resources::job::RestoreJob;
+use tokio_util::sync::CancellationToken;
+
+use crate::{EngineError, Observer};
+
+/// What a restore did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RestoreSummary {
+    /// The restore's id: the name of its report in the archive.
+    pub id: String,
+    /// Each topic with its target.
+    pub topics: Vec<RestoredTopic>,
+    /// Records in the targets, those of earlier runs of this restore included.
+    pub records: u64,
+    /// Records that this run produced.
+    pub records_this_run: u64,
+    /// Bytes of record batches that this run produced.
+    pub bytes_this_run: u64,
+    /// Records that plugins filtered in this run.
+    pub filtered: u64,
+    /// Whether everything had been restored by an earlier run.
+    pub was_complete: bool,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// One topic of a restore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoredTopic {
+    /// The topic in the archive.
+    pub source: String,
+    /// Its incarnation, the N of `vN`.
+    pub incarnation: u32,
+    /// The topic in the cluster.
+    pub target: String,
+    /// Whether this restore created the target.
+    pub created: bool,
+    /// Records that the archive holds of it.
+    pub records: u64,
+}
+
+/// Runs a restore, or goes on with one that was interrupted. A stop is graceful: what is in flight is awaited.
+///
+/// # Errors
+/// [`EngineError::Preflight`] before anything was written; [`EngineError::Partitions`] when partitions stopped early. What has
+/// landed stays, and the same call goes on after it.
+pub async fn run(
+    job: RestoreJob,
+    observer: Arc<dyn Observer>,
+    stop: CancellationToken,
+) -> Result<RestoreSummary, EngineError> {
+    run::run(job, observer, stop).await
+}

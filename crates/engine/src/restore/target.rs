@@ -1,0 +1,332 @@
+//! One partition of a target: what was sent to it, and what its log says has landed.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use armory_kafka::{Client, OffsetSpec};
+use armory_records::Batches;
+use uuid::Uuid;
+
+use super::feed::{Feed, Prepared, Producer, sequence};
+use super::report::{OffsetRange, push_range};
+use crate::EngineError;
+
+/// How long a partition may go without progress before it is given up.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// Index of its topic in the plan.
+    pub(crate) topic_index: usize,
+    pub(crate) topic: Arc<str>,
+    pub(crate) topic_id: Option<Uuid>,
+    pub(crate) partition: i32,
+    pub(crate) producer: Producer,
+    /// The offset of its first record.
+    pub(crate) start: i64,
+    /// Records in the log.
+    pub(crate) landed: u64,
+    pub(crate) feed: Feed,
+    /// Whether the feed has come to its end.
+    pub(crate) ended: bool,
+    /// Batches to send, in order.
+    pub(crate) staged: VecDeque<Prepared>,
+    /// Batches that were sent and whose answer is awaited, in order.
+    pub(crate) sent: VecDeque<Prepared>,
+    /// Requests under way that hold a batch of it.
+    pub(crate) flying: usize,
+    /// Whether the next batch flies alone: a broker without memory of the producer would take a later one first.
+    pub(crate) alone: bool,
+    /// Why its log has to be read before anything else is sent.
+    pub(crate) doubt: Option<String>,
+    /// Why it cannot go on; it leaves the lane when nothing of it flies any more.
+    pub(crate) failure: Option<EngineError>,
+    /// Since when nothing has landed although it was tried.
+    failing_since: Option<Instant>,
+    /// For each source partition, where its records went.
+    pub(crate) offsets: BTreeMap<i32, Vec<OffsetRange>>,
+}
+
+/// What a partition of a target is.
+#[derive(Debug, Clone)]
+pub(crate) struct TargetId {
+    pub(crate) topic_index: usize,
+    pub(crate) topic: Arc<str>,
+    pub(crate) topic_id: Option<Uuid>,
+    pub(crate) partition: i32,
+    pub(crate) producer: Producer,
+    pub(crate) start: i64,
+}
+
+impl Target {
+    pub(crate) fn new(id: TargetId, landed: u64, feed: Feed) -> Target {
+        let TargetId {
+            topic_index,
+            topic,
+            topic_id,
+            partition,
+            producer,
+            start,
+        } = id;
+        Target {
+            topic_index,
+            topic,
+            topic_id,
+            partition,
+            producer,
+            start,
+            landed,
+            feed,
+            ended: false,
+            staged: VecDeque::new(),
+            sent: VecDeque::new(),
+            flying: 0,
+            alone: true,
+            doubt: None,
+            failure: None,
+            failing_since: None,
+            offsets: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> String {
+        format!("{}-{}", self.topic, self.partition)
+    }
+
+    /// Whether everything has landed.
+    pub(crate) fn is_done(&self) -> bool {
+        self.ended
+            && self.doubt.is_none()
+            && self.staged.is_empty()
+            && self.sent.is_empty()
+            && self.flying == 0
+    }
+
+    pub(crate) fn may_send(&self) -> bool {
+        self.doubt.is_none() && !self.staged.is_empty() && !(self.alone && self.flying > 0)
+    }
+
+    /// Its log says, or a broker acknowledged, that the oldest batch sent is at `offset`.
+    pub(crate) fn on_acknowledged(&mut self, offset: i64) -> Result<u64, EngineError> {
+        let batch = self
+            .sent
+            .pop_front()
+            .expect("an acknowledgement follows a batch");
+        let expected = self.offset_of(batch.first);
+        if offset != expected {
+            return Err(self.foreign(format!("a batch was appended at offset {offset} where {expected} was expected, so somebody else writes to it")));
+        }
+        self.alone = false;
+        self.failing_since = None;
+        self.settle(&batch);
+        Ok(batch.count)
+    }
+
+    fn settle(&mut self, batch: &Prepared) {
+        self.landed = batch.next();
+        let range = OffsetRange {
+            source: batch.source,
+            source_next: batch.source_next,
+            target: self.offset_of(batch.first),
+            count: batch.count,
+        };
+        push_range(
+            self.offsets.entry(batch.source_partition).or_default(),
+            range,
+        );
+    }
+
+    fn offset_of(&self, ordinal: u64) -> i64 {
+        self.start + i64::try_from(ordinal).unwrap_or(i64::MAX)
+    }
+
+    /// An answer was lost, or refused in a way that leaves open what landed.
+    pub(crate) fn on_doubt(&mut self, why: String) -> Result<(), EngineError> {
+        let since = *self.failing_since.get_or_insert_with(Instant::now);
+        if since.elapsed() > PATIENCE {
+            return Err(EngineError::Stuck {
+                topic: self.topic.to_string(),
+                partition: self.partition,
+                seconds: PATIENCE.as_secs(),
+                why,
+            });
+        }
+        self.doubt = Some(why);
+        Ok(())
+    }
+
+    /// Ends a doubt: reads the log, takes off what landed, and queues the rest again. Call it when nothing is flying. Returns
+    /// the records that turned out to have landed.
+    pub(crate) async fn resolve(&mut self, client: &Client) -> Result<u64, ResolveError> {
+        debug_assert_eq!(self.flying, 0);
+        let landed = landed(client, &self.id()).await?;
+        if landed < self.landed {
+            return Err(self
+                .foreign(format!("{} records were acknowledged and only {landed} are still there: the cluster lost acknowledged records", self.landed))
+                .into());
+        }
+        let before = self.landed;
+        while let Some(batch) = self.sent.front()
+            && batch.next() <= landed
+        {
+            let batch = self.sent.pop_front().expect("it was looked at");
+            self.settle(&batch);
+        }
+        if let Some(batch) = self.sent.front_mut()
+            && batch.first < landed
+        {
+            let rest = batch
+                .without_landed(landed, self.producer)
+                .map_err(|source| EngineError::Damaged {
+                    topic: self.topic.to_string(),
+                    partition: self.partition,
+                    offset: batch.source,
+                    place: "archive",
+                    source,
+                })?;
+            *batch = rest;
+            self.landed = landed;
+        }
+        if self.landed != landed {
+            return Err(self.foreign(format!("its log holds {landed} records under this restore's producer id, and only {} were sent", self.landed)).into());
+        }
+        while let Some(batch) = self.sent.pop_back() {
+            self.staged.push_front(batch);
+        }
+        if landed > before {
+            self.failing_since = None;
+        }
+        self.doubt = None;
+        self.alone = true;
+        Ok(landed - before)
+    }
+
+    fn id(&self) -> TargetId {
+        TargetId {
+            topic_index: self.topic_index,
+            topic: Arc::clone(&self.topic),
+            topic_id: self.topic_id,
+            partition: self.partition,
+            producer: self.producer,
+            start: self.start,
+        }
+    }
+
+    fn foreign(&self, what: String) -> EngineError {
+        EngineError::ForeignTarget {
+            topic: self.topic.to_string(),
+            partition: self.partition,
+            what,
+        }
+    }
+}
+
+/// Why a log could not be read, or does not hold what it should.
+#[derive(Debug)]
+pub(crate) enum ResolveError {
+    /// Ask again, perhaps another broker.
+    Again(String),
+    Final(EngineError),
+}
+
+impl From<EngineError> for ResolveError {
+    fn from(error: EngineError) -> ResolveError {
+        ResolveError::Final(error)
+    }
+}
+
+impl From<armory_kafka::Error> for ResolveError {
+    fn from(error: armory_kafka::Error) -> ResolveError {
+        if error.is_retriable() {
+            ResolveError::Again(crate::error::sentence(&error))
+        } else {
+            ResolveError::Final(error.into())
+        }
+    }
+}
+
+/// How many records of this restore a target partition's log holds.
+///
+/// The log itself is the truth: its end, and the producer id, epoch and last sequence in the header of its last batch. A
+/// broker's memory of producers only confirms it, because it is aged by the timestamps of the records; but where it remembers
+/// more than the log shows, records wait for their replicas, and the question is asked again.
+pub(crate) async fn landed(client: &Client, id: &TargetId) -> Result<u64, ResolveError> {
+    let foreign = |what: String| EngineError::ForeignTarget {
+        topic: id.topic.to_string(),
+        partition: id.partition,
+        what,
+    };
+    let name = (id.topic.to_string(), id.partition);
+    let ends = client
+        .list_offsets(std::slice::from_ref(&name), OffsetSpec::Latest)
+        .await?;
+    let end = match ends.get(&name) {
+        Some(Ok(end)) => end.offset,
+        Some(Err(code)) => {
+            return Err(ResolveError::Again(format!(
+                "ListOffsets of {}-{}: {code}",
+                id.topic, id.partition
+            )));
+        }
+        None => {
+            return Err(ResolveError::Again(format!(
+                "no leader answers for {}-{}",
+                id.topic, id.partition
+            )));
+        }
+    };
+    let Ok(landed) = u64::try_from(end - id.start) else {
+        return Err(foreign(format!(
+            "its log ends at offset {end}, before {}, where this restore began",
+            id.start
+        ))
+        .into());
+    };
+    if landed > 0 {
+        let fetched = client
+            .fetch_at(&id.topic, id.topic_id, id.partition, end - 1, 1024 * 1024)
+            .await?;
+        let last = Batches::new(&fetched.records)
+            .filter_map(Result::ok)
+            .map(|batch| *batch.header())
+            .find(|header| header.last_offset() == end - 1)
+            .ok_or_else(|| {
+                ResolveError::Again(format!(
+                    "the last batch of {}-{} could not be read",
+                    id.topic, id.partition
+                ))
+            })?;
+        let last_sequence = sequence(
+            u64::try_from(i64::from(last.base_sequence) + i64::from(last.last_offset_delta))
+                .unwrap_or(0),
+        );
+        if (last.producer_id, last.producer_epoch) != (id.producer.id, id.producer.epoch) {
+            return Err(foreign(format!(
+                "its last batch (offset {}) was written by producer id {}, not by this restore's {}; somebody else writes to it",
+                last.base_offset, last.producer_id, id.producer.id
+            ))
+            .into());
+        }
+        if last_sequence != sequence(landed - 1) {
+            return Err(foreign(format!(
+                "its log grew by {landed} records and its last one has sequence {last_sequence} where {} was expected; somebody else writes to it",
+                sequence(landed - 1)
+            ))
+            .into());
+        }
+    }
+    let remembered = client.describe_producers(&id.topic, id.partition).await?;
+    if let Some(state) = remembered
+        .iter()
+        .find(|state| state.producer_id == id.producer.id)
+        && state.last_sequence >= 0
+        && (landed == 0 || state.last_sequence != sequence(landed - 1))
+    {
+        return Err(ResolveError::Again(format!(
+            "{}-{} waits for its replicas",
+            id.topic, id.partition
+        )));
+    }
+    Ok(landed)
+}

@@ -1,0 +1,50 @@
+//! `cargo xtask bench`: builds what is measured, and measures it.
+
+use anyhow::{Context, Result, bail};
+use armory_testkit::guests;
+use clap::Args;
+
+use crate::commands::{cargo, installed, root, run as run_command};
+use crate::setup;
+
+/// What to measure.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Options of the measurement, e.g. --megabytes 500 --codecs none; `-- --help` lists them
+    #[arg(last = true, value_name = "OPTION")]
+    options: Vec<String>,
+}
+
+/// Builds the release binaries and the identity plugins, then runs the measurement.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    setup::run()?;
+    if !installed("kcat") {
+        bail!("kcat is measured beside Armory and is not installed (Debian: kcat)");
+    }
+    run_command(cargo().args([
+        "build",
+        "--release",
+        "-p",
+        "armory-cli",
+        "-p",
+        "armory-bench",
+    ]))?;
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into);
+    let binary = |name: &str| target.join("release").join(name);
+    let backup =
+        guests::build_rust("identity-backup").context("the identity plugin for backups")?;
+    let restore =
+        guests::build_rust("identity-restore").context("the identity plugin for restores")?;
+    let mut command = std::process::Command::new(binary("armory-bench"));
+    command
+        .current_dir(root())
+        .arg("run")
+        .arg("--armory")
+        .arg(binary("armory"))
+        .arg("--plugins")
+        .arg(backup)
+        .arg(restore)
+        .args(&options.options);
+    run_command(&mut command)
+}
