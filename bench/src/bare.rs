@@ -214,7 +214,7 @@ impl Lane {
 }
 
 async fn produce_lane(
-    mut connection: ProduceConnection,
+    connection: ProduceConnection,
     topic: Arc<str>,
     topic_id: Option<uuid::Uuid>,
     mut lanes: Vec<Lane>,

@@ -71,8 +71,7 @@ pub(crate) async fn fill(client: &Client, topic: &str, set: &DataSet) -> Result<
         .await?;
     let meta = metadata.topics.first().context("it was just made")?;
     let leader = meta.partitions[0].leader.context("it has a leader")?;
-    let mut connection =
-        ProduceConnection::connect(client, leader, ProduceOptions::default()).await?;
+    let connection = ProduceConnection::connect(client, leader, ProduceOptions::default()).await?;
     let mut producers = Vec::new();
     for _ in 0..set.partitions {
         producers.push((client.init_producer_id().await?, 0_i32));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use armory_kafka::Client;
 use armory_records::Compression;
 use armory_testkit::{Kafka, KafkaOptions};
@@ -315,7 +315,7 @@ fn restore_contestants(
         );
         move |turn: usize| format!("{base}-{turn}")
     };
-    let create = |server: String, name: String| -> Result<()> {
+    let create = move |server: String, name: String| -> Result<()> {
         block(
             async move { data::create_topic(&crate::bare::client(&server)?, &name, partitions).await },
         )

@@ -29,7 +29,7 @@ pub(crate) fn print<T: Serialize>(
         Format::Json => serde_json::to_string_pretty(data)?,
         Format::Yaml => serde_saphyr::to_string(data)?,
     };
-    if !text.ends_with('\n') {
+    if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
     }
     let mut out = io::stdout().lock();

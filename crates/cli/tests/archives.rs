@@ -103,7 +103,7 @@ fn inspect_for_programs() {
 fn what_is_not_there_is_named() {
     let folder = archive();
     for (arguments, code, expected) in [
-        (&["inspect", "nowhere"][..], 1, "nowhere is not an archive"),
+        (&["inspect", "nowhere"][..], 1, "nowhere/ is not an archive"),
         (
             &["inspect", "archive", "order"],
             1,

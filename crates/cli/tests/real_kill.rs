@@ -88,7 +88,7 @@ fn backup_survives(store: &Store, test: &str) {
     // A continuous backup, so that every run lasts until it is killed; small segments, so that commits are hit, too.
     let kills = kill_often(&mut dice, 1500, || {
         let mut command = armory(store, &args);
-        command.args(["--rollover-size", "300KiB"]);
+        command.args(["--segment-size", "300KiB"]);
         Background::start(command)
     });
     assert_eq!(kills, KILLS);

@@ -19,7 +19,7 @@ fn archive(kafka: &Kafka) -> (Store, String) {
     kafka
         .write_dataset(&Dataset::new(&topic).megabytes(3))
         .expect("the data set");
-    backup_once(kafka, &store, &topic, &["--rollover-size", "300KiB"]).succeeded();
+    backup_once(kafka, &store, &topic, &["--segment-size", "100KiB"]).succeeded();
     assert!(
         files_ending(&store.files(), ".log").len() >= 3,
         "several segments are needed"

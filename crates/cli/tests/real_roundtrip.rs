@@ -12,7 +12,7 @@ fn megabytes() -> u64 {
     std::env::var("ARMORY_DATASET_MB")
         .ok()
         .and_then(|text| text.parse().ok())
-        .unwrap_or(60)
+        .unwrap_or(30)
 }
 
 /// A topic with every kind of record that Kafka takes.
@@ -23,6 +23,8 @@ fn mixed_topic(kafka: &Kafka, name: &str) {
             12,
             &[
                 ("message.timestamp.after.max.ms", "9223372036854775807"),
+                // Otherwise the broker rolls a segment whenever a timestamp of the far future meets an ordinary one.
+                ("segment.ms", "9223372036854775807"),
                 ("max.message.bytes", "4000000"),
             ],
         )
@@ -141,11 +143,11 @@ fn aborted_transactions_are_gaps_and_open_ones_wait() {
         .transaction(&topic, &id("three"), 3, Ending::Commit)
         .expect("a transaction");
     kafka
-        .transaction(&topic, &id("open"), 3, Ending::Open)
+        .transaction(&topic, &id("open"), 3, Ending::LeaveOpen)
         .expect("a transaction");
     let ran = backup_once(kafka, &store, &topic, &[]).succeeded();
     assert!(
-        ran.stderr.contains("open transaction") || ran.stdout.contains("open transaction"),
+        ran.stdout.contains("a transaction is open there"),
         "{ran:?}"
     );
     let gaps = run(&store, &["inspect", &store.url(), &topic, "-o", "json"])

@@ -68,6 +68,22 @@ struct OpenRequests {
     closed: Option<Closed>,
 }
 
+impl OpenRequests {
+    /// Takes the oldest open request off the queue, if it is the one that was answered. Otherwise it stays there, to fail with
+    /// the reason for which the channel is closed. `None`: the channel is closed already.
+    fn answered(&mut self, correlation_id: i32) -> Result<Option<Waiting>, Closed> {
+        match self.waiting.front() {
+            Some(oldest) if oldest.correlation_id != correlation_id => {
+                Err(Closed::nonsense(format!(
+                    "it answered request {correlation_id} where {} was the oldest",
+                    oldest.correlation_id
+                )))
+            }
+            _ => Ok(self.waiting.pop_front()),
+        }
+    }
+}
+
 /// A request that has not been answered yet.
 #[derive(Debug)]
 struct Waiting {
@@ -371,16 +387,9 @@ async fn read_answer(
     answer.clear();
     fill(reader, &mut answer, size, shared).await?;
     let answer = answer.freeze();
-    let correlation_id = (&answer[..]).get_i32();
-    let Some(oldest) = shared.open().waiting.pop_front() else {
+    let Some(oldest) = shared.open().answered((&answer[..]).get_i32())? else {
         return Err(Closed::lost("it was closed"));
     };
-    if oldest.correlation_id != correlation_id {
-        return Err(Closed::nonsense(format!(
-            "it answered request {correlation_id} where {} was the oldest",
-            oldest.correlation_id
-        )));
-    }
     // Whoever asked may have stopped waiting.
     let _ = oldest.answer.send(answer);
     Ok(())

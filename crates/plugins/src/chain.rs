@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
+use crate::host::instance::Instance;
 use crate::lease::Lease;
 use crate::pool::SlotId;
 use crate::{ErrorPolicy, FailureClass, Host, Limits, Phase, Plugin, PluginError, World};
@@ -82,7 +83,7 @@ pub(crate) struct Slot {
     pub(crate) id: SlotId,
     pub(crate) entry: Arc<Entry>,
     pub(crate) counts: Counts,
-    /// Bytes of the largest instance so far: what a fresh one is expected to need.
+    /// Bytes of the largest instance that was started or came back from a lease: what a fresh one is expected to need.
     pub(crate) largest_bytes: AtomicU64,
     warned_of_ignored_edits: AtomicBool,
 }
@@ -250,6 +251,12 @@ impl Slot {
             starts: read(&self.counts.starts),
             recycles: read(&self.counts.recycles),
         }
+    }
+
+    /// Notes how much memory an instance has taken.
+    pub(crate) fn note_size(&self, instance: &Instance) {
+        self.largest_bytes
+            .fetch_max(instance.bytes(), Ordering::Relaxed);
     }
 
     /// Counts an edit of a record's coordinates on a backup, and warns of the first.

@@ -186,8 +186,7 @@ mod tests {
         scalar.prop_recursive(4, 32, 5, move |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
-                prop::collection::btree_map(string(), inner, 0..5)
-                    .prop_map(|fields| Value::from_iter(fields)),
+                prop::collection::btree_map(string(), inner, 0..5).prop_map(Value::from_iter),
             ]
         })
     }

@@ -162,8 +162,6 @@ impl Lease {
         let instance = self.instances[index].as_mut().expect("just made sure of");
         count(&slot.counts.calls);
         let outcome = instance.transform(&slot.entry, told);
-        slot.largest_bytes
-            .fetch_max(instance.bytes(), Ordering::Relaxed);
         if outcome.is_err() {
             self.instances[index] = None;
         } else if instance.is_worn(&slot.entry) {
@@ -185,8 +183,7 @@ impl Lease {
                         .error(slot, error.phase, error.class, None, error.message)
                 })?;
             count(&slot.counts.starts);
-            slot.largest_bytes
-                .fetch_max(started.bytes(), Ordering::Relaxed);
+            slot.note_size(&started);
             *held = Some(started);
         }
         Ok(held.as_mut().expect("just made sure of"))
@@ -238,10 +235,12 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let slots = self.chain.slots.iter().map(|slot| slot.id);
-        let rested = slots
-            .zip(self.instances.drain(..))
-            .filter_map(|(slot, instance)| Some((slot, instance?)));
+        let held = self.chain.slots.iter().zip(self.instances.drain(..));
+        let rested = held.filter_map(|(slot, instance)| {
+            let instance = instance?;
+            slot.note_size(&instance);
+            Some((slot.id, instance))
+        });
         self.chain
             .host
             .shared()

@@ -128,7 +128,7 @@ const HUGE_RETURN: &str = "
 #[test]
 fn a_huge_return() {
     let guest = GuestText::backup().on_bad(&HUGE_RETURN.replace("ACCEPT", support::ACCEPT));
-    faults(&guest, "fuel");
+    faults(&guest, "handed over more than 2097176 bytes");
 }
 
 /// An `accepted` with half a million headers, which are far larger for the host than for the guest.
@@ -142,7 +142,7 @@ const MANY_HEADERS: &str = "
 #[test]
 fn a_return_of_many_headers() {
     let guest = GuestText::backup().on_bad(&MANY_HEADERS.replace("ACCEPT", support::ACCEPT));
-    faults(&guest, "fuel");
+    faults(&guest, "handed over more than 2097176 bytes");
 }
 
 #[test]

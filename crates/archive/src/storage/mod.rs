@@ -49,7 +49,7 @@ impl Storage {
                 store,
                 prefix,
                 display,
-            } => Self::Objects(Objects::new(store.clone(), prefix, display)),
+            } => Self::Objects(Objects::new(std::sync::Arc::clone(store), prefix, display)),
         }
     }
 

@@ -88,15 +88,18 @@ impl PartitionWriter {
             base,
         )?;
         let writer = tail.header.as_ref().map(|header| header.writer.clone());
-        resume::check_owner(chain.partition(), chain.options(), writer)?;
+        let owner = resume::check_owner(chain.partition(), chain.options(), writer);
         let next = tail.content.next;
         if base == self.next {
+            // Only what would go on from here is anybody's claim. The rest was left by a writer that lost the chain,
+            // and says nothing about whose it is now.
+            owner?;
             self.remove_unpublished(folder, base, nonce)?;
             self.adopt(tail, file, paths, nonce)
         } else if next <= self.next {
             remove(&paths.segment)?;
             remove(&paths.sidecar)
-        } else if base < self.next && self.append_rest(&tail, &file, &place)? {
+        } else if base < self.next && owner.is_ok() && self.append_rest(&tail, &file, &place)? {
             self.flush()?;
             remove(&paths.segment)?;
             remove(&paths.sidecar)
@@ -113,10 +116,12 @@ impl PartitionWriter {
         nonce: &str,
     ) -> Result<(), ArchiveError> {
         let stem = format!("{}.{nonce}.log", layout::digits(base));
-        let directory = layout::segment_dir(self.partition(), self.lineage());
-        for (name, _) in folder.list(&directory)?.files {
-            if name.starts_with(&stem) {
-                remove(&folder.path(&format!("{directory}/{name}")))?;
+        let directory = folder.path(&layout::segment_dir(self.partition(), self.lineage()));
+        // Not `Folder::list`, which leaves out the unfinished files that are to go, too.
+        for entry in fs::read_dir(&directory).map_err(io_error("list", &directory))? {
+            let entry = entry.map_err(io_error("list", &directory))?;
+            if entry.file_name().to_string_lossy().starts_with(&stem) {
+                remove(&entry.path())?;
             }
         }
         Ok(())

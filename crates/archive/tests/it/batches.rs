@@ -58,7 +58,7 @@ pub(crate) fn batch(base: i64, shape: Shape) -> Run {
             shape.time + offset,
             Some(key.as_bytes()),
             Some(&value),
-            headers.into_iter(),
+            headers,
         );
     }
     let mut bytes = Vec::new();

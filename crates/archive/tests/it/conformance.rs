@@ -189,7 +189,7 @@ async fn what_is_committed_is_read(place: Place) {
     );
     assert!(
         archive
-            .check_segments(&[manifest.clone()])
+            .check_segments(std::slice::from_ref(manifest))
             .await
             .unwrap()
             .is_empty()

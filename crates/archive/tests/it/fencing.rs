@@ -39,56 +39,57 @@ async fn try_commit(writer: &mut PartitionWriter) -> Result<i64, ArchiveError> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_two_racing_writers_one_commits_each_stretch() {
-    for place in [
-        Place::folder as fn() -> Place,
-        Place::memory,
-        Place::local_file_system,
-    ] {
-        for race in 0..20 {
-            let place = place();
-            let writers = two_writers(&place, generation(1), generation(2)).await;
-            let barrier = Arc::new(tokio::sync::Barrier::new(2));
-            let races = writers.map(|mut writer| {
-                let barrier = Arc::clone(&barrier);
-                tokio::spawn(async move {
-                    append_one(&mut writer, Shape::default());
-                    barrier.wait().await;
-                    let won = try_commit(&mut writer).await;
-                    // What follows a lost race is lost, too.
-                    append_one(&mut writer, Shape::default());
-                    let second = try_commit(&mut writer).await;
-                    assert_eq!(won.is_ok(), second.is_ok(), "{won:?} {second:?}");
-                    won
-                })
-            });
-            let mut results = Vec::new();
-            for race in races {
-                results.push(race.await.unwrap());
-            }
-            match (&results[0], &results[1]) {
-                (Ok(3), Err(ArchiveError::Overtaken { next: 3, by, .. })) => {
-                    assert_eq!(by.generation, 1, "{race}");
-                }
-                (Err(ArchiveError::Fenced { by, .. }), Ok(3)) => {
-                    assert_eq!(by.generation, 2, "{race}");
-                }
-                other => panic!("{race}: {other:?}"),
-            }
-            let archive = place.create().await;
-            let chain = archive.chain_manifests(&key(), 0).await.unwrap();
-            let committed: Vec<_> = chain
-                .iter()
-                .filter(|manifest| !manifest.open)
-                .map(|manifest| (manifest.base, manifest.next))
-                .collect();
-            assert_eq!(committed, [(0, 3), (3, 6)]);
-            let report = archive
-                .verify(|_| true, Depth::Segments, |_| {})
-                .await
-                .unwrap();
-            // No segment is left that no manifest names; the topic has no genesis here.
-            assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
+    race(Place::folder).await;
+    race(Place::memory).await;
+    race(Place::local_file_system).await;
+}
+
+/// 20 races of an older and a newer writer for the same stretch.
+pub(crate) async fn race(place: impl Fn() -> Place) {
+    for race in 0..20 {
+        let place = place();
+        let writers = two_writers(&place, generation(1), generation(2)).await;
+        let barrier = Arc::new(tokio::sync::Barrier::new(2));
+        let races = writers.map(|mut writer| {
+            let barrier = Arc::clone(&barrier);
+            tokio::spawn(async move {
+                append_one(&mut writer, Shape::default());
+                barrier.wait().await;
+                let won = try_commit(&mut writer).await;
+                // What follows a lost race is lost, too.
+                append_one(&mut writer, Shape::default());
+                let second = try_commit(&mut writer).await;
+                assert_eq!(won.is_ok(), second.is_ok(), "{won:?} {second:?}");
+                won
+            })
+        });
+        let mut results = Vec::new();
+        for race in races {
+            results.push(race.await.unwrap());
         }
+        match (&results[0], &results[1]) {
+            (Ok(3), Err(ArchiveError::Overtaken { next: 3, by, .. })) => {
+                assert_eq!(by.generation, 1, "{race}");
+            }
+            (Err(ArchiveError::Fenced { by, .. }), Ok(3)) => {
+                assert_eq!(by.generation, 2, "{race}");
+            }
+            other => panic!("{race}: {other:?}"),
+        }
+        let archive = place.create().await;
+        let chain = archive.chain_manifests(&key(), 0).await.unwrap();
+        let committed: Vec<_> = chain
+            .iter()
+            .filter(|manifest| !manifest.open)
+            .map(|manifest| (manifest.base, manifest.next))
+            .collect();
+        assert_eq!(committed, [(0, 3), (3, 6)]);
+        let report = archive
+            .verify(|_| true, Depth::Segments, |_| {})
+            .await
+            .unwrap();
+        // No segment is left that no manifest names; the topic has no genesis here.
+        assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
     }
 }
 
@@ -222,8 +223,11 @@ async fn a_refused_request_is_sent_again() {
 
 #[tokio::test]
 async fn large_segments_are_put_in_parts() {
-    let store = Faulty::new(Fault::Refused, 3);
-    let place = Place::store(store);
+    write_large_segment(Place::store(Faulty::new(Fault::Refused, 3))).await;
+}
+
+/// A segment that is too large for one request.
+pub(crate) async fn write_large_segment(place: Place) {
     let archive = place.create().await;
     let mut writer = writer(&archive, options()).await;
     let large = Shape {

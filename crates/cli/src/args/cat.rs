@@ -34,7 +34,7 @@ pub(crate) struct CatArguments {
     #[arg(long, value_name = "A..B", value_parser = parse_offsets, default_value = "..")]
     pub(crate) offset: OffsetRange,
 
-    /// Which incarnation of a topic that was deleted and created again: latest, or v1, v2 ...
+    /// Which incarnation of a topic that was deleted and created again: latest, or one like v1
     #[arg(long, value_name = "VERSION", value_parser = parse_snapshot, default_value = "latest")]
     pub(crate) snapshot: Incarnation,
 

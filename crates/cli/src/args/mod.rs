@@ -47,6 +47,7 @@ Environment:
 
 /// Which logs are written to standard error.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Log options")]
 pub(crate) struct Logging {
     /// Write more logs; twice for even more
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]

@@ -37,10 +37,7 @@ pub(crate) async fn run(command: Command, console: &Console) -> anyhow::Result<E
 /// Opens an archive for reading.
 async fn open(storage: StorageLocation, s3: &StorageFlags) -> anyhow::Result<Archive> {
     let storage = s3.complete(storage);
-    let location = armory_engine::location(&storage)?;
-    Archive::open(location)
-        .await
-        .with_context(|| format!("cannot open the archive {storage}"))
+    Ok(Archive::open(armory_engine::location(&storage)?).await?)
 }
 
 /// The topic of that name.

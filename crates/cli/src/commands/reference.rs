@@ -19,7 +19,7 @@ fn markdown() -> String {
     let mut text = String::from(
         "# Command reference\n\nMade by `armory reference` of what `--help` prints; a test compares the two.\n",
     );
-    describe(&mut text, &mut root, 2);
+    describe(&mut text, &mut root);
     let names: Vec<String> = root
         .get_subcommands()
         .filter(|command| !command.is_hide_set() && command.get_name() != "help")
@@ -27,20 +27,20 @@ fn markdown() -> String {
         .collect();
     for name in names {
         if let Some(command) = root.find_subcommand_mut(&name) {
-            describe(&mut text, command, 2);
+            describe(&mut text, command);
         }
     }
     text
 }
 
-fn describe(text: &mut String, command: &mut Command, level: usize) {
+fn describe(text: &mut String, command: &mut Command) {
     let usage = command.render_usage().to_string();
     let usage: Vec<&str> = usage
         .lines()
         .map(|line| line.trim().trim_start_matches("Usage: "))
         .collect();
     let name = command.get_bin_name().unwrap_or(command.get_name());
-    let _ = writeln!(text, "\n{} {name}\n", "#".repeat(level));
+    let _ = writeln!(text, "\n## {name}\n");
     let about = command.get_long_about().or(command.get_about());
     let _ = writeln!(
         text,
@@ -50,19 +50,15 @@ fn describe(text: &mut String, command: &mut Command, level: usize) {
     let _ = writeln!(text, "\n```text\n{}\n```", usage.join("\n"));
     let positional: Vec<&Arg> = command.get_positionals().collect();
     let options: Vec<&Arg> = command
-        .get_opts()
-        .chain(
-            command
-                .get_arguments()
-                .filter(|arg| !arg.is_positional() && !arg.get_action().takes_values()),
-        )
-        .filter(|arg| !arg.is_hide_set() && !matches!(arg.get_id().as_str(), "help" | "version"))
+        .get_arguments()
+        .filter(|argument| !argument.is_positional() && !argument.is_hide_set())
+        .filter(|argument| !matches!(argument.get_id().as_str(), "help" | "version"))
         .collect();
     for (title, arguments) in [("Arguments", positional), ("Options", options)] {
         // The logging options belong to every command; they are told once, with the program.
         let arguments: Vec<&Arg> = arguments
             .into_iter()
-            .filter(|arg| level_of(arg, name))
+            .filter(|arg| is_told_with(arg, name))
             .collect();
         if arguments.is_empty() {
             continue;
@@ -78,7 +74,7 @@ fn describe(text: &mut String, command: &mut Command, level: usize) {
 }
 
 /// Is the option told with this command?
-fn level_of(argument: &Arg, command: &str) -> bool {
+fn is_told_with(argument: &Arg, command: &str) -> bool {
     !argument.is_global_set() || command == "armory"
 }
 

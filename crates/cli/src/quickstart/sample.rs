@@ -93,8 +93,12 @@ fn batch(partition: i32, start: usize, count: usize) -> Result<(Vec<u8>, usize)>
             (b"secret", Some(b"hunter2")),
         ];
         let plain: &[(&[u8], Option<&[u8]>)] = &[(b"content-type", Some(b"application/json"))];
-        let headers = if number % 3 == 0 { secret } else { plain };
-        secrets += usize::from(number % 3 == 0);
+        let headers = if number.is_multiple_of(3) {
+            secret
+        } else {
+            plain
+        };
+        secrets += usize::from(number.is_multiple_of(3));
         builder.append(
             i64::try_from(index)?,
             1_767_225_600_000 + i64::try_from(number)?,

@@ -1,5 +1,9 @@
 //! What the tests of the command share: running it, and small archives to run it on.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses a part of it"
+)]
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -31,6 +31,8 @@ pub(crate) enum Event {
     Failed(Arc<Partition>, EngineError),
     /// `--once` has all of this partition.
     ReachedEnd(Arc<Partition>),
+    /// Offsets from the first (inclusive) to the second (exclusive) were removed at the source before they could be archived.
+    Trimmed(Arc<Partition>, i64, i64),
     /// Holes that nobody explained: how many offsets.
     Holes(Arc<Partition>, u64),
     /// A segment to commit, with the bytes it holds in memory.
@@ -337,11 +339,15 @@ fn take_all(shared: &Shared, fetches: Vec<(Arc<Partition>, PartitionFetch)>) {
                 sealed,
                 reached_end,
                 holes,
+                trimmed,
             }) => {
+                if let Some((from, until)) = trimmed {
+                    let _ = events.send(Event::Trimmed(Arc::clone(&partition), from, until));
+                }
                 if let Some(holes) = holes {
                     let _ = events.send(Event::Holes(Arc::clone(&partition), holes));
                 }
-                if let Some((sealed, buffered)) = sealed {
+                for (sealed, buffered) in sealed {
                     let _ = events.send(Event::Sealed(Arc::clone(&partition), sealed, buffered));
                 }
                 if reached_end {

@@ -388,6 +388,7 @@ impl Control {
             id: meta.id,
             chain,
             compacted,
+            rollover_bytes: self.job.rollover.size,
         };
         Ok((Arc::new(topic), key, genesis.incarnation))
     }
@@ -479,14 +480,23 @@ impl Control {
                 format!("{name}: the cluster lost records that are archived (an unclean leader election); its history departs at offset {at}, and goes on as lineage {lineage}"),
             );
         }
+        // Where records are left, the first batch tells how far the gap reaches; the remark comes with it.
         if let Some((from, until)) = position.lost
             && from > 0
+            && until == position.high_watermark
         {
-            self.remark(
-                Level::Warning,
-                format!("{name}: offsets {from} to {until} (exclusive) were removed at the source before they could be archived; recorded as a gap"),
-            );
+            self.remark_on_trimmed(&position.partition, from, until);
         }
+    }
+
+    fn remark_on_trimmed(&self, partition: &Partition, from: i64, until: i64) {
+        self.remark(
+            Level::Warning,
+            format!(
+                "{}: offsets {from} to {until} (exclusive) were removed at the source before they could be archived; recorded as a gap",
+                partition.name()
+            ),
+        );
     }
 
     /// Sets where `--once` stops, the first time. True: the partition is there already.
@@ -563,6 +573,7 @@ impl Control {
                 Level::Warning,
                 format!("{}: {offsets} offsets are absent at the source although the topic is not compacted; recorded as a gap", partition.name()),
             ),
+            Event::Trimmed(partition, from, until) => self.remark_on_trimmed(&partition, from, until),
             Event::Sealed(partition, segment, buffered) => self.commits.add(partition, segment, buffered),
             Event::ReachedEnd(partition) => {
                 self.done += 1;

@@ -34,6 +34,8 @@ pub(crate) struct Intake {
     pub(crate) position: i64,
     /// Offsets that are missing although nobody told why; normal in a compacted topic.
     pub(crate) unexplained: u64,
+    /// Offsets `[from, until)` that retention removed before they could be archived.
+    pub(crate) trimmed: Option<(i64, i64)>,
 }
 
 /// A batch that must not be kept.
@@ -58,6 +60,7 @@ impl Intake {
         self.headers.clear();
         self.position = position;
         self.unexplained = 0;
+        self.trimmed = None;
         let mut aborted = AbortedTransactions::new(aborted);
         let mut at = 0;
         for batch in Batches::new(records) {
@@ -100,6 +103,7 @@ impl Intake {
     /// Offsets before the log start were removed by retention; those after it are holes that compaction left.
     fn explain_hole(&mut self, base_offset: i64, log_start: i64) {
         if self.position < log_start.min(base_offset) {
+            self.trimmed = Some((self.position, log_start.min(base_offset)));
             self.gap(log_start.min(base_offset), GapCause::BeforeLogStart);
         }
         if self.position < base_offset {

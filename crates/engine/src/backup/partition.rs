@@ -24,6 +24,8 @@ pub(crate) struct Topic {
     pub(crate) chain: Option<Chain>,
     /// Whether holes are to be expected.
     pub(crate) compacted: bool,
+    /// At which size a segment is closed, in bytes of batches.
+    pub(crate) rollover_bytes: u64,
 }
 
 /// One partition of it.
@@ -69,12 +71,14 @@ pub(crate) struct Workspace {
 /// What handling an answer asks of the caller.
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
-    /// A segment to commit, and the bytes it holds in memory.
-    pub(crate) sealed: Option<(SealedSegment, usize)>,
+    /// Segments to commit, in order, each with the bytes it holds in memory.
+    pub(crate) sealed: Vec<(SealedSegment, usize)>,
     /// `--once` has reached its end here.
     pub(crate) reached_end: bool,
     /// Offsets that were missing without an explanation, the first time this happens.
     pub(crate) holes: Option<u64>,
+    /// Offsets `[from, until)` that retention removed before they could be archived.
+    pub(crate) trimmed: Option<(i64, i64)>,
 }
 
 impl Partition {
@@ -117,22 +121,19 @@ impl Partition {
             return Ok(Taken::default());
         }
         state.high_watermark = fetch.high_watermark;
-        let buffered_before = state.writer.buffered_bytes();
-        let result = self.append(&mut state, fetch, workspace, counters);
-        let buffered = state.writer.buffered_bytes();
-        budget.add_buffered(buffered.saturating_sub(buffered_before));
+        let before = state.writer.buffered_bytes();
+        let mut sealed = Vec::new();
+        let result = self.append(&mut state.writer, &mut sealed, fetch, workspace, counters);
+        let now: usize = sealed.iter().map(|(_, buffered)| buffered).sum();
+        budget.add_buffered((now + state.writer.buffered_bytes()).saturating_sub(before));
         let holes = result?;
 
         let reached_end = state
             .stop_at
             .is_some_and(|stop| state.writer.next_offset() >= stop);
-        let sealed = if reached_end || state.writer.is_full() {
-            state.writer.seal()?.map(|sealed| (sealed, buffered))
-        } else {
-            None
-        };
         if reached_end {
             state.phase = Phase::Done;
+            seal_into(&mut state.writer, &mut sealed)?;
         }
         let holes = (holes > 0
             && !self.topic.compacted
@@ -142,12 +143,14 @@ impl Partition {
             sealed,
             reached_end,
             holes,
+            trimmed: workspace.intake.trimmed.filter(|(from, _)| *from > 0),
         })
     }
 
     fn append(
         &self,
-        state: &mut State,
+        writer: &mut PartitionWriter,
+        sealed: &mut Vec<(SealedSegment, usize)>,
         fetch: &PartitionFetch,
         workspace: &mut Workspace,
         counters: &Counters,
@@ -157,7 +160,7 @@ impl Partition {
             decode,
             encoded,
         } = workspace;
-        let position = state.writer.next_offset();
+        let position = writer.next_offset();
         intake
             .read(
                 &fetch.records,
@@ -167,7 +170,6 @@ impl Partition {
                 decode,
             )
             .map_err(|damaged| self.damaged(damaged.offset, damaged.source))?;
-        let writer = &mut state.writer;
         for step in &intake.steps {
             match step {
                 Step::Gap { until, cause } => writer.gap(*until, *cause)?,
@@ -175,9 +177,10 @@ impl Partition {
                     let headers = &intake.headers[headers.clone()];
                     let bytes = &fetch.records[bytes.clone()];
                     match &self.topic.chain {
-                        None => writer.append(bytes, headers)?,
+                        None => self.append_run(writer, sealed, bytes, headers)?,
                         Some(chain) => self.append_transformed(
                             writer,
+                            sealed,
                             bytes,
                             headers,
                             i64::MIN,
@@ -195,6 +198,7 @@ impl Partition {
                     let bytes = &fetch.records[bytes.clone()];
                     self.append_transformed(
                         writer,
+                        sealed,
                         bytes,
                         headers,
                         from,
@@ -217,6 +221,34 @@ impl Partition {
         Ok(intake.unexplained)
     }
 
+    /// Appends a run of batches, closing a segment wherever it reaches its size.
+    fn append_run(
+        &self,
+        writer: &mut PartitionWriter,
+        sealed: &mut Vec<(SealedSegment, usize)>,
+        mut bytes: &[u8],
+        mut headers: &[BatchHeader],
+    ) -> Result<(), EngineError> {
+        while !headers.is_empty() {
+            let room = self
+                .topic
+                .rollover_bytes
+                .saturating_sub(writer.open_bytes());
+            let (mut count, mut size) = (0, 0);
+            while count < headers.len() && (count == 0 || (size as u64) < room) {
+                size += headers[count].size();
+                count += 1;
+            }
+            writer.append(&bytes[..size], &headers[..count])?;
+            bytes = &bytes[size..];
+            headers = &headers[count..];
+            if writer.is_full() {
+                seal_into(writer, sealed)?;
+            }
+        }
+        Ok(())
+    }
+
     #[expect(
         clippy::too_many_arguments,
         reason = "the parts of one workspace, borrowed separately"
@@ -224,6 +256,7 @@ impl Partition {
     fn append_transformed(
         &self,
         writer: &mut PartitionWriter,
+        sealed: &mut Vec<(SealedSegment, usize)>,
         bytes: &[u8],
         headers: &[BatchHeader],
         from: i64,
@@ -258,6 +291,9 @@ impl Partition {
                 }
                 Transformed::Nothing => writer.gap(header.next_offset(), GapCause::Filtered)?,
             }
+            if writer.is_full() {
+                seal_into(writer, sealed)?;
+            }
         }
         Ok(())
     }
@@ -285,4 +321,14 @@ impl Partition {
             source,
         }
     }
+}
+
+/// Takes what is open out of the writer, with the bytes it holds in memory.
+fn seal_into(
+    writer: &mut PartitionWriter,
+    sealed: &mut Vec<(SealedSegment, usize)>,
+) -> Result<(), EngineError> {
+    let buffered = writer.buffered_bytes();
+    sealed.extend(writer.seal()?.map(|segment| (segment, buffered)));
+    Ok(())
 }

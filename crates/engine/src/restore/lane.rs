@@ -119,12 +119,7 @@ impl Lane {
     }
 
     async fn connect(&self) -> Result<ProduceConnection, armory_kafka::Error> {
-        ProduceConnection::connect(
-            &self.client,
-            self.broker,
-            self.client.config().produce.clone(),
-        )
-        .await
+        ProduceConnection::connect(&self.client, self.broker, self.client.config().produce).await
     }
 
     /// Fills the lane from the queue, and waits while there is nothing. False: the run is over.

@@ -21,6 +21,9 @@ const MAX_MESSAGE_BYTES: usize = 4096;
 /// Room for what a guest hands to the host outside of `transform`: texts of errors and log lines.
 const MESSAGE_BYTES: usize = 1 << 20;
 
+/// What wasmtime says when a guest hands over more than `set_hostcall_fuel` allows. The error has no public type.
+const OUT_OF_ROOM: &str = "fuel allocated for hostcalls";
+
 /// An instance that has been initialised, and that no call has made unusable.
 pub(crate) struct Instance {
     store: Store<GuestState>,
@@ -71,7 +74,7 @@ impl Instance {
             failed(
                 Phase::Instantiate,
                 FailureClass::Fault,
-                describe(&error, &store, limits.init_time),
+                describe(&error, &store, limits.init_time, MESSAGE_BYTES),
             )
         })?;
         match guest.init(&mut store, context, entry.config.as_deref()) {
@@ -80,7 +83,7 @@ impl Instance {
                 return Err(failed(Phase::Init, FailureClass::Error, clip(message)));
             }
             Err(error) => {
-                let message = describe(&error, &store, limits.init_time);
+                let message = describe(&error, &store, limits.init_time, MESSAGE_BYTES);
                 return Err(failed(Phase::Init, FailureClass::Fault, message));
             }
         }
@@ -110,7 +113,7 @@ impl Instance {
         match self.guest.transform(&mut self.store, record) {
             Ok(Outcome::Error(message)) => Ok(Outcome::Error(clip(message))),
             Ok(outcome) => Ok(outcome),
-            Err(error) => Err(describe(&error, &self.store, time)),
+            Err(error) => Err(describe(&error, &self.store, time, room)),
         }
     }
 
@@ -119,7 +122,7 @@ impl Instance {
         let time = entry.limits.init_time;
         guest_state::allow(&mut self.store, time, MESSAGE_BYTES);
         let answer = self.guest.requirements(&mut self.store, partitions);
-        answer.map_err(|error| describe(&error, &self.store, time))
+        answer.map_err(|error| describe(&error, &self.store, time, MESSAGE_BYTES))
     }
 
     /// Bytes of memory in use.
@@ -143,15 +146,23 @@ fn clip(mut message: String) -> String {
     message
 }
 
-/// The text of a fault: what happened in words that say which limit it was, and where in the guest.
-fn describe(error: &wasmtime::Error, store: &Store<GuestState>, time: Duration) -> String {
+/// The text of a fault: what happened, in words that say which limit it was, and where in the guest.
+fn describe(
+    error: &wasmtime::Error,
+    store: &Store<GuestState>,
+    time: Duration,
+    room: usize,
+) -> String {
+    let cause = error.root_cause().to_string();
     let mut text =
         if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) || error.is::<WaitedTooLong>() {
             format!("did not finish within {time:?}")
         } else if let Some(exit) = error.downcast_ref::<I32Exit>() {
             format!("called exit with code {}", exit.0)
+        } else if cause.contains(OUT_OF_ROOM) {
+            format!("handed over more than {room} bytes")
         } else {
-            error.root_cause().to_string()
+            cause
         };
     if let Some(limit) = store.data().memory().refused_over() {
         text.push_str(&format!(
@@ -159,9 +170,8 @@ fn describe(error: &wasmtime::Error, store: &Store<GuestState>, time: Duration) 
         ));
     }
     if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
-        let names: Vec<_> = backtrace
-            .frames()
-            .iter()
+        let frames = backtrace.frames().iter();
+        let names: Vec<_> = frames
             .filter_map(|frame| frame.func_name())
             .take(MAX_FRAMES)
             .collect();

@@ -3,7 +3,11 @@
 //! A guest accepts every record as it is, except for what its test replaces. Those that misbehave do so for a record whose
 //! value is [`BAD`], or in `init` when they are given a configuration: the same guest shows that the next record is fine.
 
-#![allow(dead_code, reason = "every test file uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "every test file uses its own part"
+)]
 
 use std::path::Path;
 use std::sync::Arc;
