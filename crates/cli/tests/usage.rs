@@ -39,6 +39,7 @@ fn every_command_has_help_with_examples() {
 
 #[test]
 fn mistakes_of_the_command_line_exit_with_2() {
+    let folder = tempfile::tempdir().expect("a folder");
     let cases: [(&[&str], &str); 17] = [
         (&[], "Usage: armory"),
         (&["bakup"], "backup"),
@@ -67,7 +68,7 @@ fn mistakes_of_the_command_line_exit_with_2() {
                 "--storage",
                 "s",
             ],
-            "--file",
+            "cannot be used with",
         ),
         (&["backup", "-f", "absent.yaml"], "cannot read absent.yaml"),
         (
@@ -146,7 +147,7 @@ fn mistakes_of_the_command_line_exit_with_2() {
         ),
     ];
     for (arguments, expected) in cases {
-        let ran = run(here(), arguments);
+        let ran = run(folder.path(), arguments);
         assert_eq!(ran.code, 2, "{arguments:?}: {}", ran.err);
         assert!(ran.err.contains(expected), "{arguments:?}: {}", ran.err);
         assert_eq!(ran.out, "", "{arguments:?}");

@@ -19,11 +19,19 @@ pub(crate) struct Documents {
     pub(crate) files: Vec<PathBuf>,
 
     /// The folder that stands for a volume: that of a plugin's claim, or of the Storage of that name
-    #[arg(long = "claim", value_name = "NAME=DIR", requires = "files")]
+    #[arg(
+        long = "claim",
+        value_name = "NAME=DIR",
+        conflicts_with = "bootstrap_server"
+    )]
     claims: Vec<String>,
 
     /// The file that holds a key of a Secret; comes before a Secret among the documents
-    #[arg(long = "secret", value_name = "NAME/KEY=PATH", requires = "files")]
+    #[arg(
+        long = "secret",
+        value_name = "NAME/KEY=PATH",
+        conflicts_with = "bootstrap_server"
+    )]
     secrets: Vec<String>,
 }
 
