@@ -28,6 +28,9 @@ use crate::{HostError, Limits, LoadError, inspect};
 /// The version of the contract that this host speaks, as `witVersion` names it.
 const WIT_VERSION: &str = "0.1";
 
+/// Memories are sized in pages of this many bytes.
+const WASM_PAGE_BYTES: u64 = 64 << 10;
+
 /// How a [`Host`] is set up.
 #[derive(Debug, Clone)]
 pub struct HostOptions {
@@ -265,10 +268,11 @@ impl Host {
                 reason: format!("{error:#}"),
             }
         })?;
-        let initial_bytes = component.resources_required().map_or(0, |needs| {
-            let pages = needs.max_initial_memory_size.unwrap_or(0);
-            pages.saturating_mul(u64::from(needs.num_memories.min(1)))
-        });
+        // Of several memories one is large, as a rule.
+        let initial_pages = component
+            .resources_required()
+            .and_then(|needs| needs.max_initial_memory_size);
+        let initial_bytes = initial_pages.unwrap_or(0).saturating_mul(WASM_PAGE_BYTES);
         Ok(Plugin {
             name: name.into(),
             digest: digest.into(),
