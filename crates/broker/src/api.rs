@@ -98,7 +98,7 @@ pub(crate) async fn answer(cluster: &Cluster, request: RequestKind, version: i16
             ResponseKind::DescribeProducers(producers::describe(cluster, &request))
         }
         RequestKind::ListOffsets(request) => {
-            ResponseKind::ListOffsets(offsets::list(cluster, &request))
+            ResponseKind::ListOffsets(offsets::list(cluster, &request, version))
         }
         RequestKind::OffsetForLeaderEpoch(request) => {
             ResponseKind::OffsetForLeaderEpoch(offsets::for_leader_epoch(cluster, &request))

@@ -16,6 +16,8 @@ use super::code;
 use crate::cluster::Cluster;
 use crate::log::{Log, TimedOffset};
 
+/// Since this version of ListOffsets the leader epoch of an offset is told (KIP-320).
+const EPOCHS_SINCE: i16 = 4;
 // `ListOffsetsRequest`: times that are none.
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -32,7 +34,11 @@ pub(super) fn check_epoch(claimed: i32, log: &Log) -> Result<(), ResponseError> 
 }
 
 /// The isolation level makes no difference: without transactions the last stable offset is the high watermark.
-pub(super) fn list(cluster: &Cluster, request: &ListOffsetsRequest) -> ListOffsetsResponse {
+pub(super) fn list(
+    cluster: &Cluster,
+    request: &ListOffsetsRequest,
+    version: i16,
+) -> ListOffsetsResponse {
     let state = cluster.topics();
     let topics = request.topics.iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|asked| {
@@ -55,7 +61,11 @@ pub(super) fn list(cluster: &Cluster, request: &ListOffsetsRequest) -> ListOffse
                 .with_error_code(code(found.err()))
                 .with_offset(place.offset)
                 .with_timestamp(place.timestamp)
-                .with_leader_epoch(place.leader_epoch)
+                .with_leader_epoch(if version >= EPOCHS_SINCE {
+                    place.leader_epoch
+                } else {
+                    -1
+                })
         });
         ListOffsetsTopicResponse::default()
             .with_name(topic.name.clone())
