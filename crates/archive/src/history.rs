@@ -227,7 +227,7 @@ fn open_manifests(
 ) -> Result<Option<Vec<Manifest>>, ArchiveError> {
     let directory = layout::segment_dir(key, lineage);
     let mut manifests = Vec::new();
-    for (name, _) in folder.list(&directory)?.files {
+    for name in folder.names(&directory)? {
         let Some((base, nonce)) = layout::open_name(&name).filter(|(base, _)| *base == end) else {
             continue;
         };

@@ -144,6 +144,7 @@ mod tests {
         let s3 = S3Options {
             region: Some("eu-central-1".to_owned()),
             endpoint: Some("http://127.0.0.1:1".to_owned()),
+            access_key: Some("key".to_owned()),
             secret_key: Some("hidden".to_owned()),
             ..S3Options::default()
         };

@@ -10,7 +10,7 @@ use crate::codec::Codec;
 use crate::error::{ArchiveError, Damage};
 use crate::gaps::Gap;
 use crate::layout;
-use crate::manifest::{EpochStart, Manifest};
+use crate::manifest::{EpochStart, Manifest, Segment};
 
 /// Checks the frames of one segment in order.
 #[derive(Debug)]
@@ -27,6 +27,7 @@ pub(super) struct Checker {
     frames: Vec<(i64, usize)>,
     batches: u64,
     records: u64,
+    largest_batch: u64,
     digest: blake3::Hasher,
     /// What must come out at the end; nothing if the end is not read.
     end: Option<End>,
@@ -36,8 +37,17 @@ pub(super) struct Checker {
 #[derive(Debug)]
 struct End {
     next: i64,
-    /// Batches, records and digest; nothing if it is not read from the start.
-    whole: Option<(u64, u64, String)>,
+    /// Nothing if it is not read from the start.
+    whole: Option<Whole>,
+}
+
+/// What a segment that is read from start to end must amount to.
+#[derive(Debug)]
+struct Whole {
+    batches: u64,
+    records: u64,
+    largest_batch: u64,
+    digest: String,
 }
 
 impl Checker {
@@ -74,16 +84,11 @@ impl Checker {
             || manifest.place(),
             |segment| layout::segment(&manifest.partition_key(), manifest.lineage, &segment.name),
         );
-        let whole = || {
-            let digest = manifest
-                .segment
-                .as_ref()
-                .map(|segment| segment.blake3.clone());
-            (
-                manifest.batches,
-                manifest.records,
-                digest.unwrap_or_default(),
-            )
+        let whole = |segment: &Segment| Whole {
+            batches: manifest.batches,
+            records: manifest.records,
+            largest_batch: manifest.largest_batch,
+            digest: segment.blake3.clone(),
         };
         Self {
             place,
@@ -94,10 +99,11 @@ impl Checker {
             frames: (0..index.len()).map(frame).collect(),
             batches: 0,
             records: 0,
+            largest_batch: 0,
             digest: blake3::Hasher::new(),
             end: (entries.end >= index.len()).then(|| End {
                 next: manifest.next,
-                whole: (from_start && !index.is_empty()).then(whole),
+                whole: manifest.segment.as_ref().filter(|_| from_start).map(whole),
             }),
         }
     }
@@ -165,6 +171,7 @@ impl Checker {
         self.expected = header.next_offset();
         self.batches += 1;
         self.records += u64::from(header.record_count.unsigned_abs());
+        self.largest_batch = self.largest_batch.max(batch.bytes().len() as u64);
         Ok(())
     }
 
@@ -186,16 +193,17 @@ impl Checker {
                 end.next
             )));
         }
-        let Some((batches, records, digest)) = end.whole else {
+        let Some(whole) = end.whole else {
             return Ok(());
         };
-        if (self.batches, self.records) != (batches, records) {
+        let found = (self.batches, self.records, self.largest_batch);
+        let told = (whole.batches, whole.records, whole.largest_batch);
+        if found != told {
             return Err(self.damage(format!(
-                "{} batches with {} records, but its manifest tells {batches} with {records}",
-                self.batches, self.records
+                "batches, records and largest batch are {found:?}, but its manifest tells {told:?}"
             )));
         }
-        if self.digest.finalize().to_hex().as_str() != digest {
+        if self.digest.finalize().to_hex().as_str() != whole.digest {
             return Err(self.damage("its digest does not match its manifest".to_owned()));
         }
         Ok(())

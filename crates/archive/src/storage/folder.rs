@@ -90,7 +90,7 @@ impl Folder {
         remove(&self.path(relative))
     }
 
-    pub(crate) fn list(&self, relative: &str) -> Result<Listing, ArchiveError> {
+    pub(super) fn list(&self, relative: &str) -> Result<Listing, ArchiveError> {
         let path = self.path(relative);
         let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
@@ -118,6 +118,24 @@ impl Folder {
         listing.directories.sort_unstable();
         listing.files.sort_unstable();
         Ok(listing)
+    }
+
+    /// The names of everything directly in a directory, unfinished files included, sorted. Cheaper than
+    /// [`list`](Self::list), for it does not look at the files: years of segments may lie there.
+    pub(crate) fn names(&self, relative: &str) -> Result<Vec<String>, ArchiveError> {
+        let path = self.path(relative);
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if is_absent(&error) => return Ok(Vec::new()),
+            Err(error) => return Err(io_error("list", path)(error)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(io_error("list", &path))?;
+            names.extend(entry.file_name().into_string());
+        }
+        names.sort_unstable();
+        Ok(names)
     }
 
     /// Makes a directory with all above it, durably.

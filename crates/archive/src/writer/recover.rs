@@ -43,11 +43,9 @@ pub(super) async fn recover(mut writer: PartitionWriter) -> Result<PartitionWrit
 /// The names of the lineage's open segments, ascending by base.
 fn open_names(folder: &Folder, chain: &Chain) -> Result<Vec<String>, ArchiveError> {
     let directory = layout::segment_dir(chain.partition(), chain.lineage());
-    let files = folder.list(&directory)?.files;
-    let names = files.into_iter().map(|(name, _)| name);
-    Ok(names
-        .filter(|name| layout::open_name(name).is_some())
-        .collect())
+    let mut names = folder.names(&directory)?;
+    names.retain(|name| layout::open_name(name).is_some());
+    Ok(names)
 }
 
 impl PartitionWriter {
@@ -116,12 +114,10 @@ impl PartitionWriter {
         nonce: &str,
     ) -> Result<(), ArchiveError> {
         let stem = format!("{}.{nonce}.log", layout::digits(base));
-        let directory = folder.path(&layout::segment_dir(self.partition(), self.lineage()));
-        // Not `Folder::list`, which leaves out the unfinished files that are to go, too.
-        for entry in fs::read_dir(&directory).map_err(io_error("list", &directory))? {
-            let entry = entry.map_err(io_error("list", &directory))?;
-            if entry.file_name().to_string_lossy().starts_with(&stem) {
-                remove(&entry.path())?;
+        let directory = layout::segment_dir(self.partition(), self.lineage());
+        for name in folder.names(&directory)? {
+            if name.starts_with(&stem) {
+                remove(&folder.path(&format!("{directory}/{name}")))?;
             }
         }
         Ok(())

@@ -290,8 +290,6 @@ fn run_model(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
-
     #[test]
     fn a_folder_keeps_its_promises(
         items in items(),

@@ -18,9 +18,18 @@ pub(crate) struct Place {
     _folder: Option<tempfile::TempDir>,
 }
 
+/// A folder in memory where there is one: thousands of fsyncs take their time on a disk.
+fn temporary_folder() -> tempfile::TempDir {
+    let memory = std::path::Path::new("/dev/shm");
+    match memory.is_dir() {
+        true => tempfile::tempdir_in(memory).unwrap(),
+        false => tempfile::tempdir().unwrap(),
+    }
+}
+
 impl Place {
     pub(crate) fn folder() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = temporary_folder();
         Self {
             location: Location::Folder(folder.path().join("archive")),
             _folder: Some(folder),
@@ -32,7 +41,7 @@ impl Place {
     }
 
     pub(crate) fn local_file_system() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = temporary_folder();
         let store = LocalFileSystem::new_with_prefix(folder.path()).unwrap();
         Self {
             _folder: Some(folder),
