@@ -382,7 +382,7 @@ async fn read_answer(
     };
     let mut answer = match buffer {
         Some(buffer) if buffer.capacity() >= size => buffer,
-        _ => BytesMut::with_capacity(size),
+        _ => BytesMut::with_capacity(capacity_for(size)),
     };
     answer.clear();
     fill(reader, &mut answer, size, shared).await?;
@@ -411,6 +411,17 @@ async fn fill(
         shared.note_progress();
     }
     Ok(())
+}
+
+/// How much memory to ask for. Large answers of one connection differ a little in size: the last one's memory shall do for
+/// the next one. What is not written to costs nothing.
+fn capacity_for(size: usize) -> usize {
+    const STEP: usize = 1024 * 1024;
+    if size < STEP {
+        size
+    } else {
+        size.next_multiple_of(STEP)
+    }
 }
 
 /// The size of the answer that follows, told from what other servers send.

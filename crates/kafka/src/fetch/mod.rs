@@ -4,6 +4,7 @@
 //! (KIP-227), so that a request only names the partitions that moved on since the last one. The batches of an answer
 //! stay in the memory that it was read into.
 
+mod memory;
 mod once;
 mod session;
 
@@ -20,6 +21,7 @@ use crate::api::FETCH_BY_TOPIC_ID;
 use crate::channel::PendingAnswer;
 use crate::connection::{Connection, Extras};
 use crate::{Client, Error, ErrorCode};
+use memory::AnswerMemory;
 use session::{Session, Verdict};
 
 /// How much is fetched at once, and what of it.
@@ -212,6 +214,7 @@ pub struct Fetcher {
     newest_version: i16,
     session: Session,
     in_flight: Option<InFlight>,
+    memory: AnswerMemory,
 }
 
 #[derive(Debug)]
@@ -238,6 +241,7 @@ impl Fetcher {
             newest_version,
             session: Session::default(),
             in_flight: None,
+            memory: AnswerMemory::default(),
         })
     }
 
@@ -289,6 +293,7 @@ impl Fetcher {
         let encoded = self.connection.encode(version, &request)?;
         let extras = Extras {
             broker_wait: self.options.max_wait,
+            buffer: self.memory.take(),
             ..Extras::default()
         };
         let pending = self.connection.send::<FetchRequest>(encoded, extras)?;
@@ -313,6 +318,7 @@ impl Fetcher {
             let answer = in_flight.pending.receive().await?;
             let version = in_flight.version;
             self.in_flight = None;
+            self.memory.keep(&answer);
             let bytes = answer.len() + size_of::<u32>();
             let answer = self.connection.decode::<FetchRequest>(version, answer)?;
             match self.session.judge(&answer) {
