@@ -57,13 +57,15 @@ pub(crate) fn serves(api: ApiKey, version: i16) -> bool {
 /// The answer to an ApiVersions request of a version that is not served: version 0 of the response, with error 35 and
 /// the list by which the client can choose another (KIP-511).
 pub(crate) fn unsupported_api_versions() -> ApiVersionsResponse {
-    cluster::api_versions(Some(kafka_protocol::ResponseError::UnsupportedVersion))
+    cluster::offer(Some(kafka_protocol::ResponseError::UnsupportedVersion))
 }
 
 /// Serves one request.
 pub(crate) async fn answer(cluster: &Cluster, request: RequestKind, version: i16) -> Answer {
     let response = match request {
-        RequestKind::ApiVersions(_) => ResponseKind::ApiVersions(cluster::api_versions(None)),
+        RequestKind::ApiVersions(request) => {
+            ResponseKind::ApiVersions(cluster::api_versions(&request, version))
+        }
         RequestKind::DescribeCluster(_) => {
             ResponseKind::DescribeCluster(cluster::describe(cluster))
         }

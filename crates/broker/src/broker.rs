@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
 
 use crate::cluster::{Cluster, HOST};
 use crate::connection;
@@ -195,7 +196,9 @@ impl Drop for Broker {
 
 async fn listen(listener: TcpListener, cluster: Arc<Cluster>) {
     let mut connections = JoinSet::new();
-    let mut expiration = tokio::time::interval(PRODUCER_EXPIRATION_CHECK);
+    // Not at once: that would forget who produces old records right after the start. Kafka waits as long for its first.
+    let first_check = Instant::now() + PRODUCER_EXPIRATION_CHECK;
+    let mut expiration = tokio::time::interval_at(first_check, PRODUCER_EXPIRATION_CHECK);
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {

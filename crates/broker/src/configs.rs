@@ -37,21 +37,32 @@ impl Kind {
         }
     }
 
-    fn accepts(self, value: &str) -> bool {
+    /// A value as Kafka shows it, which is what it parsed; `None` where it does not parse.
+    fn parse(self, value: &str) -> Option<String> {
+        let value = value.trim();
         match self {
             Kind::Boolean => {
-                value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("false")
+                let lower = value.to_ascii_lowercase();
+                matches!(lower.as_str(), "true" | "false").then_some(lower)
             }
-            Kind::Int(low, high) | Kind::Long(low, high) => value
-                .parse::<i64>()
-                .is_ok_and(|number| (low..=high).contains(&number)),
-            Kind::Double(low, high) => value
-                .parse::<f64>()
-                .is_ok_and(|number| (low..=high).contains(&number)),
+            Kind::Int(low, high) | Kind::Long(low, high) => {
+                let number: i64 = value.parse().ok()?;
+                (low..=high).contains(&number).then(|| number.to_string())
+            }
+            Kind::Double(low, high) => {
+                let number: f64 = value.parse().ok()?;
+                // Java shows a whole number with ".0" too.
+                (low..=high)
+                    .contains(&number)
+                    .then(|| format!("{number:?}"))
+            }
+            Kind::List(_) if value.is_empty() => Some(String::new()),
             Kind::List(words) => {
-                words.is_empty() || list_items(value).all(|item| words.contains(&item))
+                let items: Vec<&str> = value.split(',').map(str::trim).collect();
+                (words.is_empty() || items.iter().all(|item| words.contains(item)))
+                    .then(|| items.join(","))
             }
-            Kind::Choice(words) => words.contains(&value),
+            Kind::Choice(words) => words.contains(&value).then(|| value.to_owned()),
         }
     }
 }
@@ -222,7 +233,7 @@ impl TopicConfigs {
         };
         let is_list = matches!(definition.kind, Kind::List(_));
         let changed = match alteration {
-            Alteration::Set | Alteration::Delete => value.trim().to_owned(),
+            Alteration::Set | Alteration::Delete => value.to_owned(),
             Alteration::Append | Alteration::Subtract if !is_list => {
                 return Err(invalid(format!(
                     "Can't {alteration:?} to key {name} because its type is not LIST."
@@ -247,12 +258,16 @@ impl TopicConfigs {
                     .join(",")
             }
         };
-        if !definition.kind.accepts(&changed) {
-            return Err(invalid(format!(
-                "Invalid value {changed} for configuration {name}"
-            )));
+        let parsed = definition
+            .kind
+            .parse(&changed)
+            .ok_or_else(|| invalid(format!("Invalid value {changed} for configuration {name}")))?;
+        if definition.name == "remote.storage.enable" && parsed == "true" {
+            return Err(invalid(
+                "a topic cannot use tiered storage where the broker has none".to_owned(),
+            ));
         }
-        self.set.insert(definition.name, changed);
+        self.set.insert(definition.name, parsed);
         Ok(())
     }
 
@@ -304,8 +319,9 @@ mod tests {
     #[test]
     fn defaults_are_values_that_could_be_set() {
         for definition in DEFINITIONS {
-            assert!(
-                definition.kind.accepts(definition.default),
+            assert_eq!(
+                definition.kind.parse(definition.default).as_deref(),
+                Some(definition.default),
                 "{}",
                 definition.name
             );
@@ -314,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_checked_and_lists_grow_and_shrink() {
+    fn values_are_parsed_and_lists_grow_and_shrink() {
         let mut configs = TopicConfigs::default();
         configs
             .alter("cleanup.policy", Alteration::Append, Some("compact"))
@@ -329,12 +345,24 @@ mod tests {
             .unwrap();
         assert!(!configs.settings().compacted);
 
+        for (name, value, shown) in [
+            ("preallocate", "TRUE", "true"),
+            ("segment.ms", " +0077 ", "77"),
+            ("min.cleanable.dirty.ratio", "1", "1.0"),
+            ("cleanup.policy", "compact , delete", "compact,delete"),
+        ] {
+            configs.alter(name, Alteration::Set, Some(value)).unwrap();
+            assert_eq!(configs.value(name), shown);
+        }
+
         for (name, value) in [
             ("no.such.config", "1"),
             ("max.message.bytes", "-1"),
             ("max.message.bytes", "many"),
             ("cleanup.policy", "shred"),
+            ("cleanup.policy", "compact,,delete"),
             ("message.timestamp.type", "logappendtime"),
+            ("remote.storage.enable", "true"),
         ] {
             let refusal = configs
                 .alter(name, Alteration::Set, Some(value))

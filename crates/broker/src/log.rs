@@ -22,7 +22,7 @@ use crate::refusal::Refusal;
 use epochs::LeaderEpochs;
 pub(crate) use producers::ProducerEntry;
 use producers::Producers;
-pub(crate) use verdict::{JudgedBatch, judge};
+pub(crate) use verdict::{JudgedBatch, judge, only_batch};
 
 /// The log of one partition. Its high watermark and last stable offset are its end: one replica, no transactions.
 #[derive(Debug)]

@@ -5,14 +5,37 @@ use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsResponse, DescribeClusterResponse, FindCoordinatorRequest,
-    FindCoordinatorResponse,
+    ApiKey, ApiVersionsRequest, ApiVersionsResponse, DescribeClusterResponse,
+    FindCoordinatorRequest, FindCoordinatorResponse,
 };
 
 use super::{SERVED, code, text};
 use crate::cluster::{Cluster, HOST, NODE_ID};
 
-pub(super) fn api_versions(error: Option<ResponseError>) -> ApiVersionsResponse {
+/// Since this version of ApiVersions a client has to say which software it is (KIP-511).
+const NAMES_SINCE: i16 = 3;
+
+pub(super) fn api_versions(request: &ApiVersionsRequest, version: i16) -> ApiVersionsResponse {
+    let named = version < NAMES_SINCE
+        || (is_software_name(&request.client_software_name)
+            && is_software_name(&request.client_software_version));
+    if named {
+        offer(None)
+    } else {
+        ApiVersionsResponse::default().with_error_code(ResponseError::InvalidRequest.code())
+    }
+}
+
+/// `ApiVersionsRequest.SUPPORTED_CLIENT_NAME_VERSION_PATTERN`.
+fn is_software_name(name: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-.".contains(&byte);
+    let outer = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = name.as_bytes();
+    outer(bytes.first()) && outer(bytes.last()) && bytes.iter().copied().all(inner)
+}
+
+/// Everything that is served.
+pub(super) fn offer(error: Option<ResponseError>) -> ApiVersionsResponse {
     let api_keys = SERVED.iter().map(|(api, min, max)| {
         let min = if *api == ApiKey::Produce { 0 } else { *min };
         ApiVersion::default()

@@ -33,7 +33,9 @@ pub(super) fn describe(
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());
         match configs_of(cluster, resource.resource_type, &resource.resource_name) {
-            Ok(configs) => result.with_configs(entries(&configs, resource)),
+            Ok(configs) => result
+                .with_error_message(None)
+                .with_configs(entries(&configs, resource)),
             Err(refusal) => result
                 .with_error_code(refusal.code.code())
                 .with_error_message(Some(text(refusal.message))),
@@ -79,6 +81,7 @@ fn entries(
                 .with_value(Some(text(value)))
                 .with_config_source(if set { SET_ON_TOPIC } else { DEFAULT })
                 .with_config_type(definition.kind.wire_type())
+                .with_documentation(None)
         })
         .collect()
 }
@@ -92,7 +95,7 @@ pub(super) fn alter(
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());
         match alter_one(cluster, resource, request.validate_only) {
-            Ok(()) => response,
+            Ok(()) => response.with_error_message(None),
             Err(refusal) => response
                 .with_error_code(refusal.code.code())
                 .with_error_message(Some(text(refusal.message))),
@@ -111,18 +114,22 @@ fn alter_one(
     for change in &resource.configs {
         let alteration = Alteration::from_wire(change.config_operation).ok_or_else(|| {
             Refusal::new(
-                ResponseError::InvalidRequest,
+                // Kafka does not foresee it either.
+                ResponseError::UnknownServerError,
                 format!(
                     "there is no change of a configuration with the number {}",
                     change.config_operation
                 ),
             )
         })?;
-        configs.alter(
-            &change.name,
-            alteration,
-            change.value.as_ref().map(|value| value.as_str()),
-        )?;
+        let value = change.value.as_ref().map(|value| value.as_str());
+        if value.is_none() && alteration != Alteration::Delete {
+            return Err(Refusal::new(
+                ResponseError::InvalidRequest,
+                format!("{} cannot be changed to null", change.name.as_str()),
+            ));
+        }
+        configs.alter(&change.name, alteration, value)?;
     }
     if !validate_only {
         cluster

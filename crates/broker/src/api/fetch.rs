@@ -51,6 +51,14 @@ impl Reading {
         }
     }
 
+    /// Whether there is no such partition.
+    fn is_unknown(&self) -> bool {
+        matches!(
+            self.error,
+            Some(ResponseError::UnknownTopicOrPartition | ResponseError::UnknownTopicId)
+        )
+    }
+
     fn answered(&self) -> Answered {
         Answered {
             bytes: self.slice.size,
@@ -166,15 +174,9 @@ async fn read_or_wait(
 /// `ReplicaManager.fetchMessages`: an error in a log, or nothing at all that exists, is answered at once; an unknown
 /// topic next to others is not.
 fn must_wait(readings: &[Reading], min_bytes: usize) -> bool {
-    let unknown = |error| {
-        matches!(
-            error,
-            ResponseError::UnknownTopicOrPartition | ResponseError::UnknownTopicId
-        )
-    };
     let mut existing = readings
         .iter()
-        .filter(|reading| !reading.error.is_some_and(unknown))
+        .filter(|reading| !reading.is_unknown())
         .peekable();
     let bytes: usize = readings.iter().map(|reading| reading.slice.size).sum();
     existing.peek().is_some()
@@ -265,13 +267,15 @@ fn respond(
             });
         }
         last_topic = Some(wanted.topic);
+        // Null except to who reads committed records; Kafka leaves it empty also for what does not exist.
+        let lists_aborted = read_committed || reading.is_unknown();
         let mut data = PartitionData::default()
             .with_partition_index(wanted.partition)
             .with_error_code(code(reading.error))
             .with_high_watermark(reading.high_watermark)
             .with_last_stable_offset(reading.high_watermark)
             .with_log_start_offset(reading.log_start_offset)
-            .with_aborted_transactions(read_committed.then(Vec::new))
+            .with_aborted_transactions(lists_aborted.then(Vec::new))
             .with_records(Some(concat(reading.slice)));
         if let Some((epoch, end_offset)) = reading.diverging {
             data = data.with_diverging_epoch(

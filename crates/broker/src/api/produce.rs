@@ -10,7 +10,7 @@ use kafka_protocol::messages::{ProduceResponse, ResponseKind};
 use super::{Answer, text};
 use crate::cluster::{Cluster, now_ms};
 use crate::configs::TopicSettings;
-use crate::log::{Appended, judge};
+use crate::log::{Appended, judge, only_batch};
 use crate::refusal::Refusal;
 use crate::topics::{Partition, TopicRef};
 
@@ -34,7 +34,7 @@ pub(super) fn answer(cluster: &Cluster, request: &ProduceRequest, version: i16) 
         };
         let partitions = topic.partition_data.iter().map(|data| {
             let outcome = match refused {
-                Some(error) => Err(Refusal::new(error, "")),
+                Some(error) => Err((Refusal::new(error, ""), -1)),
                 None => append(cluster, &named, data, version),
             };
             failed |= outcome.is_err();
@@ -72,34 +72,48 @@ fn refuse_all(request: &ProduceRequest) -> Option<ResponseError> {
     (!matches!(request.acks, -1..=1)).then_some(ResponseError::InvalidRequiredAcks)
 }
 
+/// A refusal, and where the log starts if the log itself refused.
+type Refused = (Refusal, i64);
+
 fn append(
     cluster: &Cluster,
     topic: &TopicRef,
     data: &PartitionProduceData,
     version: i16,
-) -> Result<(Appended, i64), Refusal> {
-    let (partition, settings) = find(cluster, topic, data.index)?;
+) -> Result<(Appended, i64), Refused> {
+    let unplaced = |refusal| (refusal, -1);
+    let (partition, settings) = find(cluster, topic, data.index).map_err(unplaced)?;
     let records = data.records.as_deref().unwrap_or_default();
-    if version < ZSTD_SINCE
-        && records
-            .get(ATTRIBUTES_AT)
-            .is_some_and(|attributes| attributes & 7 == ZSTD)
-    {
-        return Err(Refusal::new(
+    let batch = only_batch(records).map_err(unplaced)?;
+    if version < ZSTD_SINCE && attributes(batch).is_some_and(|attributes| attributes & 7 == ZSTD) {
+        return Err(unplaced(Refusal::new(
             ResponseError::UnsupportedCompressionType,
             format!("zstd needs produce requests of version {ZSTD_SINCE} or later"),
-        ));
+        )));
     }
     // Judged outside the lock, so that decompression of one batch holds up nobody.
-    let judged = judge(records, &settings, now_ms())?;
-    let (appended, start) = {
-        let mut log = partition.log();
-        (log.append(judged)?, log.start_offset())
-    };
+    let judged = judge(batch, &settings, now_ms());
+    let mut log = partition.log();
+    let start = log.start_offset();
+    let appended = judged
+        .and_then(|judged| log.append(judged))
+        .map_err(|refusal| {
+            // `ReplicaManager.appendRecordsToLeader` does not tell the start of the log along with these two.
+            let untold = matches!(
+                refusal.code,
+                ResponseError::MessageTooLarge | ResponseError::CorruptMessage
+            );
+            (refusal, if untold { -1 } else { start })
+        })?;
+    drop(log);
     if !appended.duplicate {
         partition.changed();
     }
     Ok((appended, start))
+}
+
+fn attributes(batch: &[u8]) -> Option<u8> {
+    batch.get(ATTRIBUTES_AT).copied()
 }
 
 fn find(
@@ -118,14 +132,14 @@ fn find(
     Ok((std::sync::Arc::clone(partition), found.configs.settings()))
 }
 
-fn describe(index: i32, outcome: Result<(Appended, i64), Refusal>) -> PartitionProduceResponse {
+fn describe(index: i32, outcome: Result<(Appended, i64), Refused>) -> PartitionProduceResponse {
     let response = PartitionProduceResponse::default().with_index(index);
     match outcome {
         Ok((appended, log_start_offset)) => response
             .with_base_offset(appended.base_offset)
             .with_log_append_time_ms(appended.append_time)
             .with_log_start_offset(log_start_offset),
-        Err(refusal) => {
+        Err((refusal, log_start_offset)) => {
             let records = refusal.records.into_iter().map(|(position, reason)| {
                 BatchIndexAndErrorMessage::default()
                     .with_batch_index(position)
@@ -137,7 +151,7 @@ fn describe(index: i32, outcome: Result<(Appended, i64), Refusal>) -> PartitionP
                 .with_record_errors(records.collect())
                 .with_base_offset(-1)
                 .with_log_append_time_ms(-1)
-                .with_log_start_offset(-1)
+                .with_log_start_offset(log_start_offset)
         }
     }
 }

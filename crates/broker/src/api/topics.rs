@@ -50,6 +50,7 @@ pub(super) fn create(cluster: &Cluster, request: &CreateTopicsRequest) -> Create
                 partitions,
                 configs,
             }) => result
+                .with_error_message(None)
                 .with_topic_id(id)
                 .with_num_partitions(partitions)
                 .with_replication_factor(1)

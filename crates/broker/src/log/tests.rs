@@ -15,10 +15,13 @@ fn settings(configs: &[(&str, &str)]) -> TopicSettings {
     topic.settings()
 }
 
+fn verdict(records: &[u8], settings: &TopicSettings) -> Result<JudgedBatch, Refusal> {
+    judge(only_batch(records)?, settings, NOW)
+}
+
 #[track_caller]
 fn append(log: &mut Log, batch: &[u8]) -> Appended {
-    log.append(judge(batch, &settings(&[]), NOW).unwrap())
-        .unwrap()
+    log.append(verdict(batch, &settings(&[])).unwrap()).unwrap()
 }
 
 /// A log of batches with 3, 1, 4 and 2 records.
@@ -70,7 +73,7 @@ fn produced_bytes_are_kept_but_for_base_offset_and_leader_epoch() {
 
 #[track_caller]
 fn refused(batch: &[u8], configs: &[(&str, &str)]) -> ResponseError {
-    judge(batch, &settings(configs), NOW).unwrap_err().code
+    verdict(batch, &settings(configs)).unwrap_err().code
 }
 
 #[test]
@@ -155,12 +158,12 @@ fn what_a_topic_forbids() {
         ..good.clone()
     }
     .encode();
-    let refusal = judge(&keyless, &settings(&[("cleanup.policy", "compact")]), NOW).unwrap_err();
+    let refusal = verdict(&keyless, &settings(&[("cleanup.policy", "compact")])).unwrap_err();
     assert_eq!(refusal.code, ResponseError::InvalidRecord);
     assert_eq!(refusal.records.len(), 3);
 
     let late = good.clone().at(NOW + 3_600_000).encode();
-    let refusal = judge(&late, &settings(&[]), NOW).unwrap_err();
+    let refusal = verdict(&late, &settings(&[])).unwrap_err();
     assert_eq!(refusal.code, ResponseError::InvalidTimestamp);
     assert_eq!(
         refusal
@@ -171,7 +174,7 @@ fn what_a_topic_forbids() {
         [1, 2]
     );
     assert!(
-        judge(&good.clone().at(0).encode(), &settings(&[]), NOW).is_ok(),
+        verdict(&good.clone().at(0).encode(), &settings(&[])).is_ok(),
         "1970"
     );
     let early = good.clone().at(0).encode();
@@ -214,7 +217,7 @@ fn the_topic_decides_whose_clock_counts() {
             .attributes
             .with_timestamp_type(TimestampType::LogAppendTime);
     });
-    let judged = judge(&claimed, &settings(&[]), NOW).unwrap();
+    let judged = verdict(&claimed, &settings(&[])).unwrap();
     assert_eq!(
         judged.bytes, sent,
         "on a CreateTime topic the bit is cleared"
@@ -222,7 +225,7 @@ fn the_topic_decides_whose_clock_counts() {
 
     let boastful = with_header(&sent, |header| header.max_timestamp += 5);
     assert_eq!(
-        judge(&boastful, &settings(&[]), NOW).unwrap().bytes,
+        verdict(&boastful, &settings(&[])).unwrap().bytes,
         sent,
         "a wrong largest timestamp is put right"
     );

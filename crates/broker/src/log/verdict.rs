@@ -8,7 +8,8 @@
 use std::ops::Range;
 
 use armory_records::{
-    Batch, BatchError, BatchHeader, DecodeBuffer, HEADER_LEN, LOG_OVERHEAD, TimestampType,
+    Attributes, Batch, BatchError, BatchHeader, DecodeBuffer, HEADER_LEN, LOG_OVERHEAD,
+    TimestampType,
 };
 use kafka_protocol::ResponseError;
 
@@ -21,6 +22,10 @@ const MAGIC_END: usize = 17;
 const SMALLEST_BATCH_LENGTH: i32 = 14;
 const LEADER_EPOCH: Range<usize> = 12..16;
 const CRC: Range<usize> = 17..21;
+/// `RecordBatch.NO_TIMESTAMP`: what a record without one carries.
+const NO_TIMESTAMP: i64 = -1;
+/// The attributes that have a meaning.
+const ATTRIBUTES: i16 = 0x7f;
 
 /// A batch that may be appended if its producer's sequence allows; only base offset and leader epoch are still to be
 /// assigned.
@@ -30,12 +35,8 @@ pub(crate) struct JudgedBatch {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Judges the `records` field of one partition in a produce request.
-pub(crate) fn judge(
-    records: &[u8],
-    settings: &TopicSettings,
-    now_ms: i64,
-) -> Result<JudgedBatch, Refusal> {
+/// The one batch that the `records` field of a partition in a produce request must hold, as bytes.
+pub(crate) fn only_batch(records: &[u8]) -> Result<&[u8], Refusal> {
     let (batch, rest) = first_batch(records)?
         .ok_or_else(|| invalid("a produce request must have one record batch per partition"))?;
     let magic = batch[MAGIC_END - 1];
@@ -49,7 +50,15 @@ pub(crate) fn judge(
             "a produce request must have exactly one record batch per partition",
         ));
     }
+    Ok(batch)
+}
 
+/// Judges a batch by its own contents and the rules of its topic.
+pub(crate) fn judge(
+    batch: &[u8],
+    settings: &TopicSettings,
+    now_ms: i64,
+) -> Result<JudgedBatch, Refusal> {
     let base_offset = i64::from_be_bytes([
         batch[0], batch[1], batch[2], batch[3], batch[4], batch[5], batch[6], batch[7],
     ]);
@@ -94,10 +103,12 @@ pub(crate) fn judge(
     } else {
         (TimestampType::CreateTime, newest)
     };
-    // `DefaultRecordBatch.setMaxTimestamp`: bytes whose timestamps are right already stay as they were produced.
+    // `DefaultRecordBatch.setMaxTimestamp`: bytes whose timestamps are right already stay as they were produced; of
+    // the others the attributes are put together anew.
     if header.attributes.timestamp_type() != timestamp_type || header.max_timestamp != max_timestamp
     {
-        header.attributes = header.attributes.with_timestamp_type(timestamp_type);
+        header.attributes =
+            Attributes(header.attributes.0 & ATTRIBUTES).with_timestamp_type(timestamp_type);
         header.max_timestamp = max_timestamp;
         header.write(&mut bytes);
         header.crc = crc32c::crc32c(&bytes[CRC.end..]);
@@ -167,7 +178,8 @@ fn check_records(batch: &Batch<'_>, settings: &TopicSettings, now_ms: i64) -> Re
     let records = batch
         .decode(&mut scratch)
         .map_err(|error| unreadable(&error))?;
-    let mut newest = -1;
+    let claimed = batch.header().attributes.timestamp_type();
+    let mut newest = NO_TIMESTAMP;
     let mut keyless = Vec::new();
     let mut mistimed = Vec::new();
     for (position, record) in (0..).zip(records) {
@@ -185,8 +197,8 @@ fn check_records(batch: &Batch<'_>, settings: &TopicSettings, now_ms: i64) -> Re
                 position,
                 "Compacted topic cannot accept message without key".to_owned(),
             ));
-        } else if !settings.log_append_time && !is_timely(timestamp, settings, now_ms) {
-            mistimed.push((position, format!("timestamp {timestamp} is out of range")));
+        } else if let Some(problem) = mistiming(timestamp, claimed, settings, now_ms) {
+            mistimed.push((position, problem));
         }
     }
     let (code, message) = match (keyless.is_empty(), mistimed.is_empty()) {
@@ -209,12 +221,22 @@ fn check_records(batch: &Batch<'_>, settings: &TopicSettings, now_ms: i64) -> Re
     })
 }
 
-/// `LogValidator.recordHasInvalidTimestamp`; −1 is "no timestamp" and always fine.
-fn is_timely(timestamp: i64, settings: &TopicSettings, now_ms: i64) -> bool {
+/// What is wrong with a record's timestamp, or with the type that its batch claims (`LogValidator.validateTimestamp`).
+fn mistiming(
+    timestamp: i64,
+    claimed: TimestampType,
+    settings: &TopicSettings,
+    now_ms: i64,
+) -> Option<String> {
+    if settings.log_append_time || timestamp == NO_TIMESTAMP {
+        // Kafka looks at the claim only here; everywhere else the topic's own type silently replaces it.
+        return (claimed == TimestampType::LogAppendTime)
+            .then(|| "only a broker may give records its own time".to_owned());
+    }
     let behind = now_ms.saturating_sub(timestamp);
-    timestamp == -1
-        || (behind <= settings.timestamp_before_max_ms
-            && behind.saturating_neg() <= settings.timestamp_after_max_ms)
+    let timely = behind <= settings.timestamp_before_max_ms
+        && behind.saturating_neg() <= settings.timestamp_after_max_ms;
+    (!timely).then(|| format!("timestamp {timestamp} is out of range"))
 }
 
 fn invalid(message: impl Into<String>) -> Refusal {

@@ -93,7 +93,7 @@ async fn who_wants_no_answer_gets_none() {
         produce_request(13, &topic, vec![(0, Some(batch))]).with_acks(0),
     )
     .await;
-    let answer = wire.call(4, ApiVersionsRequest::default()).await;
+    let answer = wire.call(0, ApiVersionsRequest::default()).await;
     assert_eq!(answer.error_code, 0);
     assert_eq!(wire.list_offset(&topic.name, 0, -1).await.1, 1);
 

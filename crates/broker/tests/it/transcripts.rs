@@ -54,20 +54,17 @@ pub(crate) fn compare(script: scripts::Name, played: &str) {
     let path = path(script);
     let kept = std::fs::read_to_string(&path)
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    for (number, (kept, played)) in (1..).zip(kept.lines().zip(played.lines())) {
-        assert_eq!(
-            kept,
-            played,
-            "{}:{number}: Kafka's answer, then the one here",
-            path.display()
-        );
-    }
-    assert_eq!(
-        kept.lines().count(),
-        played.lines().count(),
-        "{}",
-        path.display()
+    let lines = (1..).zip(kept.lines().zip(played.lines()));
+    let differences: String = lines
+        .filter(|(_, (kept, played))| kept != played)
+        .map(|(number, (kept, played))| format!("{number}\n- {kept}\n+ {played}\n"))
+        .collect();
+    let path = path.display();
+    assert!(
+        differences.is_empty(),
+        "{path}: - Kafka, + here\n{differences}"
     );
+    assert_eq!(kept.lines().count(), played.lines().count(), "{path}");
 }
 
 async fn check(script: scripts::Name) {

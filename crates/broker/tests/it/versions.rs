@@ -29,12 +29,50 @@ use crate::wire::{Wire, fetch_request, produce_request, text};
 
 /// The versions on offer, by API.
 pub(crate) async fn offered(wire: &mut Wire) -> BTreeMap<i16, RangeInclusive<i16>> {
-    let answer = wire.call(4, ApiVersionsRequest::default()).await;
+    let answer = wire.call(4, named("wire", "1")).await;
     let offers = answer
         .api_keys
         .iter()
         .map(|offer| (offer.api_key, offer.min_version..=offer.max_version));
     offers.collect()
+}
+
+fn named(name: &str, version: &str) -> ApiVersionsRequest {
+    ApiVersionsRequest::default()
+        .with_client_software_name(text(name))
+        .with_client_software_version(text(version))
+}
+
+/// Whether clients of some names, and of versions that have none, are told what is on offer.
+pub(crate) async fn known_by_name(wire: &mut Wire) -> Vec<(i16, bool)> {
+    let mut answers = Vec::new();
+    for (api_version, name, version) in [
+        (2, "", ""),
+        (3, "", ""),
+        (4, "", ""),
+        (4, "wire", ""),
+        (4, "", "1"),
+        (4, "w", "1"),
+        (4, "-wire", "1"),
+        (4, "wire.", "1"),
+        (4, "my wire", "1"),
+        (4, "my-wire.x", "1.0-rc1"),
+    ] {
+        let answer = wire.call(api_version, named(name, version)).await;
+        answers.push((answer.error_code, answer.api_keys.is_empty()));
+    }
+    answers
+}
+
+#[tokio::test]
+async fn clients_have_to_name_themselves() {
+    let broker = Broker::start().await.unwrap();
+    let answers = known_by_name(&mut Wire::connect(&broker.bootstrap()).await).await;
+    let (told, refused) = ((0, false), (42, true));
+    let expected = [
+        told, refused, refused, refused, refused, told, refused, refused, refused, told,
+    ];
+    assert_eq!(answers, expected);
 }
 
 struct Offers {
@@ -71,7 +109,7 @@ async fn all_offered_versions_are_answered() {
     // What goes well and what fails, as both must be encodable in all versions.
     let names = || [name(), text("absent").into()];
 
-    offers.take(|_| ApiVersionsRequest::default()).await;
+    offers.take(|_| named("wire", "1")).await;
     offers.take(|_| DescribeClusterRequest::default()).await;
     offers
         .take(|version| match version {

@@ -1,11 +1,13 @@
 //! A client that does what it is told: one request, one answer.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::list_offsets_response::ListOffsetsPartitionResponse;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
@@ -140,9 +142,10 @@ impl Wire {
             name: text(name).into(),
             id: response.topics[0].topic_id,
         };
-        let last = named.clone();
+        // All of them: Kafka makes itself the leader of one after the other, in no order.
         self.until(&format!("{name} can be written to"), async |wire| {
-            wire.list_offset(&last.name, partitions - 1, -1).await.0 == 0
+            let ends = wire.list_offsets(&named.name, 0..partitions, -1).await;
+            ends.iter().all(|end| end.error_code == 0)
         })
         .await;
         named
@@ -164,6 +167,28 @@ impl Wire {
             .unwrap_or_else(|_| panic!("waited in vain: {what}"));
     }
 
+    /// The offsets of `partitions` at a time.
+    async fn list_offsets(
+        &mut self,
+        topic: &TopicName,
+        partitions: Range<i32>,
+        at: i64,
+    ) -> Vec<ListOffsetsPartitionResponse> {
+        let partitions = partitions.map(|partition| {
+            ListOffsetsPartition::default()
+                .with_partition_index(partition)
+                .with_timestamp(at)
+        });
+        let topic = ListOffsetsTopic::default()
+            .with_name(topic.clone())
+            .with_partitions(partitions.collect());
+        let request = ListOffsetsRequest::default()
+            .with_replica_id((-1).into())
+            .with_topics(vec![topic]);
+        let mut response = self.call(10, request).await;
+        response.topics.remove(0).partitions
+    }
+
     /// Error, offset, timestamp and leader epoch.
     pub(crate) async fn list_offset(
         &mut self,
@@ -171,17 +196,7 @@ impl Wire {
         partition: i32,
         at: i64,
     ) -> (i16, i64, i64, i32) {
-        let partition = ListOffsetsPartition::default()
-            .with_partition_index(partition)
-            .with_timestamp(at);
-        let topic = ListOffsetsTopic::default()
-            .with_name(topic.clone())
-            .with_partitions(vec![partition]);
-        let request = ListOffsetsRequest::default()
-            .with_replica_id((-1).into())
-            .with_topics(vec![topic]);
-        let response = self.call(10, request).await;
-        let found = &response.topics[0].partitions[0];
+        let found = &self.list_offsets(topic, partition..partition + 1, at).await[0];
         (
             found.error_code,
             found.offset,

@@ -65,19 +65,23 @@ pub(crate) async fn play(wire: &mut Wire, transcript: &mut Transcript) {
     by_epoch(wire, transcript, &topic, 0).await;
 
     transcript.heading("trimmed");
-    for offset in [4, 2, 0, 4, 11, -2, -1] {
-        let answer = trim(wire, &topic, 0, offset).await;
-        transcript.line(&format!("before {offset}"), answer);
-        if offset == 4 {
-            for from in [3, 4] {
-                let response = wire.call(13, fetch_request(13, &topic, &[(0, from)])).await;
-                transcript.line(&format!("read from {from}"), describe(&response));
-            }
-            by_time(wire, transcript, &topic, 0).await;
-            by_epoch(wire, transcript, &topic, 0).await;
-        }
+    let answer = trim(wire, &topic, 0, 4).await;
+    transcript.line("before 4", answer);
+    for from in [3, 4] {
+        let response = wire.call(13, fetch_request(13, &topic, &[(0, from)])).await;
+        transcript.line(&format!("read from {from}"), describe(&response));
     }
     by_time(wire, transcript, &topic, 0).await;
+    by_epoch(wire, transcript, &topic, 0).await;
+    for offset in [2, 0, 4, 11, -2, -1] {
+        let answer = trim(wire, &topic, 0, offset).await;
+        transcript.line(&format!("before {offset}"), answer);
+    }
+    // Not by the largest timestamp: Kafka finds it in its files even where the log starts after it.
+    for at in [-1, -2, 0] {
+        let answer = list(wire, 10, &topic, (0, -1), at).await;
+        transcript.line(&time(at), answer);
+    }
     let answer = trim(wire, &topic, 2, 0).await;
     transcript.line("no partition", answer);
     let answer = trim(wire, &absent, 0, 0).await;

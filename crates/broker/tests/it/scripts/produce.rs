@@ -151,7 +151,28 @@ fn batches() -> Vec<(&'static str, Vec<u8>)> {
         ),
         (
             "unused bits",
-            header(|header| header.attributes = Attributes(0x7f00)),
+            header(|header| header.attributes = Attributes(0x7f80)),
+        ),
+        (
+            "unused bits, largest timestamp too large",
+            header(|header| {
+                header.attributes = Attributes(0x7f80);
+                header.max_timestamp += 1000;
+            }),
+        ),
+        (
+            "LogAppendTime bit, largest timestamp too large",
+            header(|header| {
+                header.attributes = Attributes(0x08);
+                header.max_timestamp += 1000;
+            }),
+        ),
+        (
+            "LogAppendTime bit, no timestamp",
+            header(|header| {
+                header.attributes = Attributes(0x08);
+                header.max_timestamp = -1;
+            }),
         ),
         (
             "unknown codec",
@@ -282,7 +303,7 @@ async fn topics_with_rules(wire: &mut Wire, transcript: &mut Transcript) {
     }
 }
 
-/// What is read back, where header fields or more were changed.
+/// What is read back, with the header fields that were changed.
 async fn stored_bytes(wire: &mut Wire, transcript: &mut Transcript) {
     for timestamp_type in ["CreateTime", "LogAppendTime"] {
         transcript.heading(&format!("stored, {timestamp_type}"));
@@ -298,6 +319,7 @@ async fn stored_bytes(wire: &mut Wire, transcript: &mut Transcript) {
                 .produce(13, &topic, 0, Some(Bytes::from(sent.clone())))
                 .await;
             if answer.error_code != 0 {
+                transcript.line(what, error(answer.error_code));
                 continue;
             }
             let response = wire

@@ -140,7 +140,8 @@ async fn configure(wire: &mut Wire, transcript: &mut Transcript) {
         .create_topic(&unique("topics"), 1, &[("max.message.bytes", "5000")])
         .await;
     configs(wire, transcript, &topic.name, None).await;
-    // Operation: 0 set, 1 delete, 2 append, 3 subtract.
+    // Operation: 0 set, 1 delete, 2 append, 3 subtract. Left out is what no client sends and Kafka is peculiar about:
+    // it takes "NaN" for any fraction, does not trim what is subtracted, and knows how throttled replicas are written.
     let cases = [
         ("set", "retention.ms", 0, Some("1234")),
         ("set again", "max.message.bytes", 0, Some("6000")),
@@ -156,6 +157,33 @@ async fn configure(wire: &mut Wire, transcript: &mut Transcript) {
         ("out of bounds", "retention.ms", 0, Some("-2")),
         ("boolean", "preallocate", 0, Some("TRUE")),
         ("no boolean", "preallocate", 0, Some("yes")),
+        ("zeros and a sign", "flush.ms", 0, Some("+0077")),
+        ("no fraction", "min.cleanable.dirty.ratio", 0, Some("1")),
+        ("zeros", "min.cleanable.dirty.ratio", 0, Some("00.250")),
+        ("not a number", "min.cleanable.dirty.ratio", 0, Some("half")),
+        (
+            "blanks in a list",
+            "leader.replication.throttled.replicas",
+            0,
+            Some(" 0:1 , 1:1 "),
+        ),
+        ("repeated", "cleanup.policy", 0, Some("compact,compact")),
+        ("holes", "cleanup.policy", 0, Some("compact,,delete")),
+        ("nothing", "cleanup.policy", 0, Some("")),
+        ("append to nothing", "cleanup.policy", 2, Some("compact")),
+        (
+            "append two",
+            "follower.replication.throttled.replicas",
+            2,
+            Some("0:1,1:1"),
+        ),
+        (
+            "append one of two",
+            "follower.replication.throttled.replicas",
+            2,
+            Some("1:1,2:1"),
+        ),
+        ("remote", "remote.storage.enable", 0, Some("true")),
         ("blanks", "segment.ms", 0, Some(" 77 ")),
         (
             "unknown timestamp type",
@@ -182,7 +210,11 @@ async fn configure(wire: &mut Wire, transcript: &mut Transcript) {
     .await;
     let changed = [
         "cleanup.policy",
+        "flush.ms",
+        "follower.replication.throttled.replicas",
+        "leader.replication.throttled.replicas",
         "max.message.bytes",
+        "min.cleanable.dirty.ratio",
         "preallocate",
         "retention.ms",
         "segment.ms",
