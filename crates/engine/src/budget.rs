@@ -1,8 +1,8 @@
 //! The byte budget of a run: how much memory may be on its way at once.
 //!
 //! Credit for a fetch is taken before the request is sent, and given back when its answer has been handled. What
-//! waits in memory for a storage (open segments of object stores, sealed ones being uploaded) is counted in a gauge;
-//! fetching pauses while it is full. Closing a segment never asks for credit, so it can always make room.
+//! waits in memory for a storage (open segments of object stores, sealed ones being uploaded) is counted in charges;
+//! fetching pauses while they reach the limit. Closing a segment never asks for credit, so it can always make room.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -62,14 +62,12 @@ impl Budget {
         self.buffer_limit
     }
 
-    pub(crate) fn add_buffered(&self, bytes: usize) {
-        self.buffered.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    pub(crate) fn release_buffered(&self, bytes: usize) {
-        let before = self.buffered.fetch_sub(bytes, Ordering::Relaxed);
-        debug_assert!(before >= bytes, "released more than was buffered");
-        self.room.notify_waiters();
+    /// A holder of buffered bytes, which holds none yet.
+    pub(crate) fn charge(self: &Arc<Self>) -> Charge {
+        Charge {
+            budget: Arc::clone(self),
+            bytes: 0,
+        }
     }
 
     /// Waits until less than the limit is buffered.
@@ -84,6 +82,34 @@ impl Budget {
             }
             notified.await;
         }
+    }
+}
+
+/// What one open or sealed segment is counted with; given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Charge {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Charge {
+    /// Counts `bytes` from now on, be it more or less than before. Never waits: closing a segment may not.
+    pub(crate) fn set(&mut self, bytes: usize) {
+        let before = std::mem::replace(&mut self.bytes, bytes);
+        if bytes >= before {
+            let more = bytes - before;
+            self.budget.buffered.fetch_add(more, Ordering::Relaxed);
+        } else {
+            let less = before - bytes;
+            self.budget.buffered.fetch_sub(less, Ordering::Relaxed);
+            self.budget.room.notify_waiters();
+        }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.set(0);
     }
 }
 
@@ -104,15 +130,28 @@ mod tests {
     #[tokio::test]
     async fn fetching_waits_until_a_segment_left_memory() {
         let budget = Arc::new(Budget::new(8 * 1024 * 1024));
-        let full = budget.buffer_limit();
-        budget.add_buffered(full);
+        let mut charge = budget.charge();
+        charge.set(budget.buffer_limit());
         let waiter = tokio::spawn({
             let budget = Arc::clone(&budget);
             async move { budget.wait_for_room().await }
         });
         tokio::task::yield_now().await;
         assert!(!waiter.is_finished());
-        budget.release_buffered(full);
+        drop(charge);
         waiter.await.expect("the waiter ends");
+        assert_eq!(budget.buffered(), 0);
+    }
+
+    #[test]
+    fn what_became_less_is_given_back() {
+        let budget = Arc::new(Budget::new(8 * 1024 * 1024));
+        let (mut one, mut other) = (budget.charge(), budget.charge());
+        one.set(100);
+        other.set(50);
+        one.set(20);
+        assert_eq!(budget.buffered(), 70);
+        drop(one);
+        assert_eq!(budget.buffered(), 50);
     }
 }

@@ -15,10 +15,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::counters::Counters;
-use super::partition::{Partition, Taken, Workspace};
+use super::partition::{Partition, Sealed, Taken, Workspace};
 use crate::EngineError;
 use crate::budget::Budget;
-use armory_archive::SealedSegment;
 
 /// What the brokers' tasks, and the commits, tell the control loop.
 #[derive(Debug)]
@@ -35,8 +34,8 @@ pub(crate) enum Event {
     Trimmed(Arc<Partition>, i64, i64),
     /// Holes that nobody explained: how many offsets.
     Holes(Arc<Partition>, u64),
-    /// A segment to commit, with the bytes it holds in memory.
-    Sealed(Arc<Partition>, SealedSegment, usize),
+    /// A segment to commit.
+    Sealed(Arc<Partition>, Sealed),
 }
 
 /// What a broker's task is told.
@@ -56,7 +55,7 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) client: Client,
-    pub(crate) budget: Budget,
+    pub(crate) budget: Arc<Budget>,
     pub(crate) counters: Counters,
     pub(crate) events: mpsc::UnboundedSender<Event>,
     pub(crate) stop: CancellationToken,
@@ -347,8 +346,8 @@ fn take_all(shared: &Shared, fetches: Vec<(Arc<Partition>, PartitionFetch)>) {
                 if let Some(holes) = holes {
                     let _ = events.send(Event::Holes(Arc::clone(&partition), holes));
                 }
-                for (sealed, buffered) in sealed {
-                    let _ = events.send(Event::Sealed(Arc::clone(&partition), sealed, buffered));
+                for sealed in sealed {
+                    let _ = events.send(Event::Sealed(Arc::clone(&partition), sealed));
                 }
                 if reached_end {
                     let _ = events.send(Event::ReachedEnd(partition));

@@ -3,10 +3,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use armory_archive::{ArchiveError, Committed, PartitionKey, SealedSegment};
+use armory_archive::{ArchiveError, Committed, PartitionKey};
 use tokio::task::{JoinError, JoinSet};
 
-use super::partition::Partition;
+use super::partition::{Partition, Sealed};
 
 /// Uploads at once. More would not be faster over one network, and every one holds its segment in memory.
 const PARALLEL: usize = 16;
@@ -16,8 +16,6 @@ const PARALLEL: usize = 16;
 pub(crate) struct Finished {
     pub(crate) partition: Arc<Partition>,
     pub(crate) result: Result<Committed, ArchiveError>,
-    /// What the segment held in memory, and those behind it that a failure took along.
-    pub(crate) buffered: usize,
 }
 
 /// Segments on their way into the archive.
@@ -25,25 +23,20 @@ pub(crate) struct Finished {
 pub(crate) struct Commits {
     running: JoinSet<Finished>,
     /// Partitions with a commit under way, each with the segments that wait behind it.
-    waiting: HashMap<PartitionKey, VecDeque<(SealedSegment, usize)>>,
+    waiting: HashMap<PartitionKey, VecDeque<Sealed>>,
     /// Partitions that may start once a place is free.
-    ready: VecDeque<(Arc<Partition>, SealedSegment, usize)>,
+    ready: VecDeque<(Arc<Partition>, Sealed)>,
 }
 
 impl Commits {
     /// Queues a segment. Segments of one partition are committed in the order in which they are added.
-    pub(crate) fn add(
-        &mut self,
-        partition: Arc<Partition>,
-        segment: SealedSegment,
-        buffered: usize,
-    ) {
+    pub(crate) fn add(&mut self, partition: Arc<Partition>, sealed: Sealed) {
         if let Some(queue) = self.waiting.get_mut(&partition.key) {
-            queue.push_back((segment, buffered));
+            queue.push_back(sealed);
             return;
         }
         self.waiting.insert(partition.key.clone(), VecDeque::new());
-        self.ready.push_back((partition, segment, buffered));
+        self.ready.push_back((partition, sealed));
         self.fill();
     }
 
@@ -53,26 +46,18 @@ impl Commits {
 
     /// Waits for the next commit to end. `None`: nothing is under way.
     pub(crate) async fn next(&mut self) -> Option<Result<Finished, JoinError>> {
-        let mut finished = self.running.join_next().await?;
-        if let Ok(Finished {
-            partition,
-            result,
-            buffered,
-        }) = &mut finished
-        {
+        let finished = self.running.join_next().await?;
+        if let Ok(Finished { partition, result }) = &finished {
             let queue = self
                 .waiting
                 .get_mut(&partition.key)
                 .expect("a commit under way has a queue");
             if result.is_err() {
                 // Nothing of the partition may follow a failed commit: the chain would have a hole.
-                *buffered += queue.drain(..).map(|(_, buffered)| buffered).sum::<usize>();
+                queue.clear();
             }
             match queue.pop_front() {
-                Some((segment, buffered)) => {
-                    self.ready
-                        .push_back((Arc::clone(partition), segment, buffered))
-                }
+                Some(sealed) => self.ready.push_back((Arc::clone(partition), sealed)),
                 None => {
                     self.waiting.remove(&partition.key);
                 }
@@ -84,16 +69,13 @@ impl Commits {
 
     fn fill(&mut self) {
         while self.running.len() < PARALLEL
-            && let Some((partition, segment, buffered)) = self.ready.pop_front()
+            && let Some((partition, (segment, charge))) = self.ready.pop_front()
         {
             let chain = partition.state().writer.chain();
             self.running.spawn(async move {
                 let result = chain.commit(segment).await;
-                Finished {
-                    partition,
-                    result,
-                    buffered,
-                }
+                drop(charge);
+                Finished { partition, result }
             });
         }
     }

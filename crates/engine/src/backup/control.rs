@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use armory_archive::{
-    Archive, ArchiveError, Codec, PartitionKey, PartitionWriter, SealedSegment, WriterIdentity,
-    WriterOptions,
+    Archive, ArchiveError, Codec, PartitionKey, PartitionWriter, WriterIdentity, WriterOptions,
 };
 use armory_kafka::{Client, ClientConfig, Metadata, TopicFilter, TopicMetadata};
 use armory_resources::job::BackupJob;
@@ -83,7 +82,9 @@ impl Control {
         let (sender, events) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             client,
-            budget: Budget::new(usize::try_from(job.memory_budget).unwrap_or(usize::MAX)),
+            budget: Arc::new(Budget::new(
+                usize::try_from(job.memory_budget).unwrap_or(usize::MAX),
+            )),
             counters: Counters::default(),
             events: sender,
             stop: stop.child_token(),
@@ -321,7 +322,12 @@ impl Control {
         for (key, writer) in opened {
             match writer {
                 Ok(writer) => {
-                    let partition = Arc::new(Partition::new(Arc::clone(&topic), key, writer));
+                    let partition = Arc::new(Partition::new(
+                        Arc::clone(&topic),
+                        key,
+                        writer,
+                        &self.shared.budget,
+                    ));
                     followed
                         .partitions
                         .insert(partition.index, Arc::clone(&partition));
@@ -574,7 +580,7 @@ impl Control {
                 format!("{}: {offsets} offsets are absent at the source although the topic is not compacted; recorded as a gap", partition.name()),
             ),
             Event::Trimmed(partition, from, until) => self.remark_on_trimmed(&partition, from, until),
-            Event::Sealed(partition, segment, buffered) => self.commits.add(partition, segment, buffered),
+            Event::Sealed(partition, sealed) => self.commits.add(partition, sealed),
             Event::ReachedEnd(partition) => {
                 self.done += 1;
                 self.unassign(&partition);
@@ -583,7 +589,6 @@ impl Control {
     }
 
     fn on_commit(&mut self, finished: Finished) {
-        self.shared.budget.release_buffered(finished.buffered);
         match finished.result {
             Ok(committed) => self.shared.counters.committed(&committed),
             Err(error) => self.fail(
@@ -607,18 +612,14 @@ impl Control {
     }
 
     fn seal(&mut self, partition: &Arc<Partition>) {
-        match partition.seal() {
-            Ok(Some((segment, buffered))) => self.queue(partition, segment, buffered),
+        match partition.seal(&self.shared.budget) {
+            Ok(Some(sealed)) => self.commits.add(Arc::clone(partition), sealed),
             Ok(None) => {}
             Err(error) => self.fail(
                 partition,
                 format!("{}: {}", partition.name(), sentence(&error)),
             ),
         }
-    }
-
-    fn queue(&mut self, partition: &Arc<Partition>, segment: SealedSegment, buffered: usize) {
-        self.commits.add(Arc::clone(partition), segment, buffered);
     }
 
     /// Seals segments that are old enough, and the largest ones when memory is short.
@@ -683,9 +684,8 @@ impl Control {
         let events = self.shared.events.clone();
         tokio::task::spawn_blocking(move || {
             for partition in unflushed {
-                let flushed = partition.state().writer.flush();
-                if let Err(error) = flushed {
-                    let _ = events.send(Event::Failed(partition, error.into()));
+                if let Err(error) = partition.flush() {
+                    let _ = events.send(Event::Failed(partition, error));
                 }
             }
         })

@@ -12,7 +12,7 @@ use super::counters::Counters;
 use super::intake::{Intake, Step};
 use super::transform::{TransformError, Transformed, transform_batch};
 use crate::EngineError;
-use crate::budget::Budget;
+use crate::budget::{Budget, Charge};
 
 /// One incarnation of a topic, as the backup follows it.
 #[derive(Debug)]
@@ -42,6 +42,8 @@ pub(crate) struct Partition {
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) writer: PartitionWriter,
+    /// What the open segment holds in memory.
+    charge: Charge,
     pub(crate) phase: Phase,
     /// Where `--once` stops (exclusive); `None` in a continuous backup.
     pub(crate) stop_at: Option<i64>,
@@ -68,11 +70,21 @@ pub(crate) struct Workspace {
     encoded: Vec<u8>,
 }
 
+/// A segment to commit, with what it holds in memory until then.
+pub(crate) type Sealed = (SealedSegment, Charge);
+
+/// What handling an answer needs besides the answer.
+struct Taking<'a> {
+    sealed: &'a mut Vec<Sealed>,
+    budget: &'a Arc<Budget>,
+    counters: &'a Counters,
+}
+
 /// What handling an answer asks of the caller.
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
-    /// Segments to commit, in order, each with the bytes it holds in memory.
-    pub(crate) sealed: Vec<(SealedSegment, usize)>,
+    /// Segments to commit, in order.
+    pub(crate) sealed: Vec<Sealed>,
     /// `--once` has reached its end here.
     pub(crate) reached_end: bool,
     /// Offsets that were missing without an explanation, the first time this happens.
@@ -82,9 +94,18 @@ pub(crate) struct Taken {
 }
 
 impl Partition {
-    pub(crate) fn new(topic: Arc<Topic>, key: PartitionKey, writer: PartitionWriter) -> Partition {
+    pub(crate) fn new(
+        topic: Arc<Topic>,
+        key: PartitionKey,
+        writer: PartitionWriter,
+        budget: &Arc<Budget>,
+    ) -> Partition {
+        let mut charge = budget.charge();
+        // Not nothing where an open segment was recovered.
+        charge.set(writer.buffered_bytes());
         let state = State {
             writer,
+            charge,
             phase: Phase::Streaming,
             stop_at: None,
             high_watermark: -1,
@@ -114,18 +135,21 @@ impl Partition {
         fetch: &PartitionFetch,
         workspace: &mut Workspace,
         counters: &Counters,
-        budget: &Budget,
+        budget: &Arc<Budget>,
     ) -> Result<Taken, EngineError> {
         let mut state = self.state();
         if state.phase != Phase::Streaming {
             return Ok(Taken::default());
         }
         state.high_watermark = fetch.high_watermark;
-        let before = state.writer.buffered_bytes();
         let mut sealed = Vec::new();
-        let result = self.append(&mut state.writer, &mut sealed, fetch, workspace, counters);
-        let now: usize = sealed.iter().map(|(_, buffered)| buffered).sum();
-        budget.add_buffered((now + state.writer.buffered_bytes()).saturating_sub(before));
+        let mut taking = Taking {
+            sealed: &mut sealed,
+            budget,
+            counters,
+        };
+        let result = self.append(&mut state.writer, &mut taking, fetch, workspace);
+        state.count_memory();
         let holes = result?;
 
         let reached_end = state
@@ -133,7 +157,8 @@ impl Partition {
             .is_some_and(|stop| state.writer.next_offset() >= stop);
         if reached_end {
             state.phase = Phase::Done;
-            seal_into(&mut state.writer, &mut sealed)?;
+            sealed.extend(seal(&mut state.writer, budget)?);
+            state.count_memory();
         }
         let holes = (holes > 0
             && !self.topic.compacted
@@ -150,10 +175,9 @@ impl Partition {
     fn append(
         &self,
         writer: &mut PartitionWriter,
-        sealed: &mut Vec<(SealedSegment, usize)>,
+        taking: &mut Taking<'_>,
         fetch: &PartitionFetch,
         workspace: &mut Workspace,
-        counters: &Counters,
     ) -> Result<u64, EngineError> {
         let Workspace {
             intake,
@@ -177,20 +201,19 @@ impl Partition {
                     let headers = &intake.headers[headers.clone()];
                     let bytes = &fetch.records[bytes.clone()];
                     match &self.topic.chain {
-                        None => self.append_run(writer, sealed, bytes, headers)?,
+                        None => self.append_run(writer, taking, bytes, headers)?,
                         Some(chain) => self.append_transformed(
                             writer,
-                            sealed,
+                            taking,
                             bytes,
                             headers,
                             i64::MIN,
                             Some(chain),
                             decode,
                             encoded,
-                            counters,
                         )?,
                     }
-                    counters.took(headers, bytes.len());
+                    taking.counters.took(headers, bytes.len());
                 }
                 Step::KeepFrom { bytes, header } => {
                     let from = writer.next_offset();
@@ -198,16 +221,15 @@ impl Partition {
                     let bytes = &fetch.records[bytes.clone()];
                     self.append_transformed(
                         writer,
-                        sealed,
+                        taking,
                         bytes,
                         headers,
                         from,
                         self.topic.chain.as_ref(),
                         decode,
                         encoded,
-                        counters,
                     )?;
-                    counters.took(headers, bytes.len());
+                    taking.counters.took(headers, bytes.len());
                 }
             }
         }
@@ -225,7 +247,7 @@ impl Partition {
     fn append_run(
         &self,
         writer: &mut PartitionWriter,
-        sealed: &mut Vec<(SealedSegment, usize)>,
+        taking: &mut Taking<'_>,
         mut bytes: &[u8],
         mut headers: &[BatchHeader],
     ) -> Result<(), EngineError> {
@@ -243,7 +265,7 @@ impl Partition {
             bytes = &bytes[size..];
             headers = &headers[count..];
             if writer.is_full() {
-                seal_into(writer, sealed)?;
+                taking.sealed.extend(seal(writer, taking.budget)?);
             }
         }
         Ok(())
@@ -256,14 +278,13 @@ impl Partition {
     fn append_transformed(
         &self,
         writer: &mut PartitionWriter,
-        sealed: &mut Vec<(SealedSegment, usize)>,
+        taking: &mut Taking<'_>,
         bytes: &[u8],
         headers: &[BatchHeader],
         from: i64,
         chain: Option<&Chain>,
         decode: &mut DecodeBuffer,
         encoded: &mut Vec<u8>,
-        counters: &Counters,
     ) -> Result<(), EngineError> {
         let mut lease = match chain {
             Some(chain) => Some(chain.lease().map_err(|source| self.plugin_error(source))?),
@@ -281,7 +302,7 @@ impl Partition {
                         TransformError::Batch(source) => self.damaged(header.base_offset, source),
                         TransformError::Plugin(source) => self.plugin_error(source),
                     })?;
-            counters.filtered(filtered);
+            taking.counters.filtered(filtered);
             match transformed {
                 Transformed::Unchanged => {
                     writer.append(batch_bytes, std::slice::from_ref(header))?
@@ -292,17 +313,26 @@ impl Partition {
                 Transformed::Nothing => writer.gap(header.next_offset(), GapCause::Filtered)?,
             }
             if writer.is_full() {
-                seal_into(writer, sealed)?;
+                taking.sealed.extend(seal(writer, taking.budget)?);
             }
         }
         Ok(())
     }
 
-    /// Takes what is open out of the writer, to be committed. Returns it with the bytes it holds in memory.
-    pub(crate) fn seal(&self) -> Result<Option<(SealedSegment, usize)>, EngineError> {
+    /// Takes what is open out of the writer, to be committed.
+    pub(crate) fn seal(&self, budget: &Arc<Budget>) -> Result<Option<Sealed>, EngineError> {
         let mut state = self.state();
-        let buffered = state.writer.buffered_bytes();
-        Ok(state.writer.seal()?.map(|sealed| (sealed, buffered)))
+        let sealed = seal(&mut state.writer, budget)?;
+        state.count_memory();
+        Ok(sealed)
+    }
+
+    /// Makes durable what is open, where the storage can.
+    pub(crate) fn flush(&self) -> Result<(), EngineError> {
+        let mut state = self.state();
+        let flushed = state.writer.flush();
+        state.count_memory();
+        Ok(flushed?)
     }
 
     fn damaged(&self, offset: i64, source: armory_records::BatchError) -> EngineError {
@@ -323,12 +353,19 @@ impl Partition {
     }
 }
 
-/// Takes what is open out of the writer, with the bytes it holds in memory.
-fn seal_into(
-    writer: &mut PartitionWriter,
-    sealed: &mut Vec<(SealedSegment, usize)>,
-) -> Result<(), EngineError> {
-    let buffered = writer.buffered_bytes();
-    sealed.extend(writer.seal()?.map(|segment| (segment, buffered)));
-    Ok(())
+impl State {
+    /// To be called whenever the writer was used.
+    fn count_memory(&mut self) {
+        let bytes = self.writer.buffered_bytes();
+        self.charge.set(bytes);
+    }
+}
+
+fn seal(writer: &mut PartitionWriter, budget: &Arc<Budget>) -> Result<Option<Sealed>, EngineError> {
+    let Some(segment) = writer.seal()? else {
+        return Ok(None);
+    };
+    let mut charge = budget.charge();
+    charge.set(segment.buffered_bytes());
+    Ok(Some((segment, charge)))
 }

@@ -1,20 +1,17 @@
-//! Batches ready to produce, made of one source partition's batches: each gets a new header and keeps its records' bytes.
+//! Feeds: what of a source partition is ready to produce, in order, as far ahead of its lane as memory allows.
 
 use std::sync::Arc;
 
 use armory_archive::{Archive, HistoryPart, Manifest, PartitionKey, SegmentReader};
-use armory_records::{
-    Batch, BatchError, BatchHeader, Compression, DecodeBuffer, ProduceBuilder, ProduceForm,
-    encode_for_produce, produce_form, rewrite_for_produce,
-};
-use bytes::{Bytes, BytesMut};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use armory_records::{Batch, BatchError, DecodeBuffer, ProduceBuilder};
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use super::memory::Memory;
 use super::plan::PartitionPlan;
+use super::prepare::Preparer;
 use crate::EngineError;
 
-/// What a chunk of an archive is counted as while it is in memory. Readers hand out up to this much at once, a larger batch alone.
-pub(crate) const CHUNK: u32 = 4 * 1024 * 1024;
 /// Chunks of one partition that wait for its lane.
 const AHEAD: usize = 2;
 
@@ -90,16 +87,22 @@ pub(crate) struct Source {
     pub(crate) archive: Archive,
     pub(crate) key: PartitionKey,
     pub(crate) plan: PartitionPlan,
-    /// Memory for chunks, in bytes.
-    pub(crate) memory: Arc<Semaphore>,
+    pub(crate) memory: Memory,
 }
 
 impl Source {
     /// Starts to read; the first batch handed out holds the record with the ordinal `from`, and those before it are skipped.
-    pub(crate) fn pass_through(self, producer: Producer, from: u64) -> Feed {
+    /// A batch is made no larger than `max_batch_bytes` by merging.
+    pub(crate) fn pass_through(
+        self,
+        producer: Producer,
+        from: u64,
+        max_batch_bytes: usize,
+    ) -> Feed {
         let (sender, feed) = mpsc::channel(AHEAD);
         tokio::spawn(async move {
-            if let Err(error) = self.read_all(producer, from, &sender).await {
+            let preparer = Preparer::new(self.key.partition, producer, from, max_batch_bytes);
+            if let Err(error) = self.read_all(preparer, from, &sender).await {
                 let _ = sender.send(Err(error)).await;
             }
         });
@@ -108,14 +111,14 @@ impl Source {
 
     async fn read_all(
         &self,
-        producer: Producer,
+        mut preparer: Preparer,
         from: u64,
         sender: &mpsc::Sender<Result<Vec<Prepared>, EngineError>>,
     ) -> Result<(), EngineError> {
-        let mut ordinal = 0;
+        let _ahead = self.read_ahead().await;
         for HistoryPart { manifest, .. } in self.plan.segments() {
-            if ordinal + manifest.records <= from {
-                ordinal += manifest.records;
+            if preparer.ordinal() + manifest.records <= from {
+                preparer.pass_over(manifest.records);
                 continue;
             }
             let mut reader = self.open(manifest).await?;
@@ -124,14 +127,13 @@ impl Source {
                 let Some(chunk) = reader.next_chunk().await? else {
                     break;
                 };
-                let index = self.key.partition;
-                let prepared = tokio::task::spawn_blocking(move || {
-                    prepare(chunk, index, ordinal, from, producer, credit)
+                let (batches, back) = tokio::task::spawn_blocking(move || {
+                    let batches = preparer.prepare(chunk, &credit);
+                    (batches, preparer)
                 })
                 .await?;
-                let (next, batches) =
-                    prepared.map_err(|(offset, source)| self.damaged(offset, source))?;
-                ordinal = next;
+                preparer = back;
+                let batches = batches.map_err(|(offset, source)| self.damaged(offset, source))?;
                 if !batches.is_empty() && sender.send(Ok(batches)).await.is_err() {
                     return Ok(());
                 }
@@ -140,13 +142,18 @@ impl Source {
         Ok(())
     }
 
+    /// The right to hold what a reader reads ahead, until the partition is read.
+    pub(crate) async fn read_ahead(&self) -> OwnedSemaphorePermit {
+        self.memory.read_ahead(self.plan.raw_bytes()).await
+    }
+
     pub(crate) async fn open(&self, manifest: &Manifest) -> Result<SegmentReader, EngineError> {
         Ok(SegmentReader::open(&self.archive, &self.key, manifest.lineage, manifest).await?)
     }
 
+    /// The right to have one more chunk on its way.
     pub(crate) async fn credit(&self) -> Arc<OwnedSemaphorePermit> {
-        let permit = Arc::clone(&self.memory).acquire_many_owned(CHUNK).await;
-        Arc::new(permit.expect("the semaphore is never closed"))
+        Arc::new(self.memory.chunk(self.plan.raw_bytes()).await)
     }
 
     pub(crate) fn damaged(&self, offset: i64, source: BatchError) -> EngineError {
@@ -158,73 +165,6 @@ impl Source {
             source,
         }
     }
-}
-
-type PrepareError = (i64, BatchError);
-
-/// Gives every batch of a chunk the header that the target's broker takes.
-fn prepare(
-    chunk: Bytes,
-    source_partition: i32,
-    mut ordinal: u64,
-    from: u64,
-    producer: Producer,
-    credit: Arc<OwnedSemaphorePermit>,
-) -> Result<(u64, Vec<Prepared>), PrepareError> {
-    let mut rest = chunk
-        .try_into_mut()
-        .unwrap_or_else(|shared| BytesMut::from(shared.as_ref()));
-    let mut batches = Vec::new();
-    let mut scratch = DecodeBuffer::default();
-    let mut builder = ProduceBuilder::new(Compression::None, None);
-    while !rest.is_empty() {
-        let header = BatchHeader::parse(&rest).map_err(|error| (-1, error))?;
-        let at = |error| (header.base_offset, error);
-        let mut bytes = rest.split_to(header.size());
-        let count = u64::try_from(header.record_count).unwrap_or(0);
-        let first = ordinal;
-        ordinal += count;
-        if ordinal <= from {
-            continue;
-        }
-        let records = match produce_form(&header) {
-            ProduceForm::AsIs => {
-                rewrite_for_produce(&mut bytes, producer.id, producer.epoch, sequence(first));
-                bytes.freeze()
-            }
-            ProduceForm::Encode(_) => {
-                let batch = Batch::parse(&bytes).map_err(at)?;
-                let mut out = Vec::with_capacity(header.size());
-                encode_for_produce(
-                    &batch,
-                    producer.id,
-                    producer.epoch,
-                    sequence(first),
-                    &mut scratch,
-                    &mut builder,
-                    &mut out,
-                )
-                .map_err(at)?;
-                Bytes::from(out)
-            }
-            ProduceForm::Withheld(_) => continue,
-        };
-        let prepared = Prepared {
-            records,
-            first,
-            count,
-            source_partition,
-            source: header.base_offset,
-            source_next: header.next_offset(),
-            _credit: Arc::clone(&credit),
-        };
-        batches.push(if first < from {
-            prepared.without_landed(from, producer).map_err(at)?
-        } else {
-            prepared
-        });
-    }
-    Ok((ordinal, batches))
 }
 
 #[cfg(test)]

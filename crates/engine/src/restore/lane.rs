@@ -38,7 +38,7 @@ pub(crate) enum Outcome {
     Stopped,
 }
 
-/// The partitions that wait for a lane of one broker.
+/// The partitions that wait for their lane.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     waiting: Mutex<VecDeque<Target>>,
@@ -51,7 +51,8 @@ impl Queue {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push_back(target);
-        self.added.notify_waiters();
+        // Kept for the lane if it does not wait just now.
+        self.added.notify_one();
     }
 
     fn pop(&self) -> Option<Target> {
@@ -67,8 +68,6 @@ pub(crate) struct Lane {
     pub(crate) client: Client,
     pub(crate) broker: i32,
     pub(crate) queue: Arc<Queue>,
-    /// Partitions written side by side at the most.
-    pub(crate) width: usize,
     pub(crate) outcomes: mpsc::UnboundedSender<Outcome>,
     pub(crate) stop: CancellationToken,
 }
@@ -140,9 +139,7 @@ impl Lane {
     }
 
     fn fill(&self, active: &mut Vec<Target>) {
-        while active.len() < self.width
-            && let Some(target) = self.queue.pop()
-        {
+        while let Some(target) = self.queue.pop() {
             active.push(target);
         }
     }
@@ -170,8 +167,11 @@ impl Lane {
             if stopping && flights.is_empty() {
                 return Ok(());
             }
-            if active.is_empty() && flights.is_empty() && !self.admit(active).await {
-                return Ok(());
+            if active.is_empty() && flights.is_empty() {
+                if !self.admit(active).await {
+                    return Ok(());
+                }
+                continue;
             }
             self.fill(active);
             turn = turn.wrapping_add(1);
@@ -202,7 +202,7 @@ impl Lane {
                 },
                 None => tokio::select! {
                     () = self.stop.cancelled() => {}
-                    () = self.queue.added.notified(), if active.len() < self.width => {}
+                    () = self.queue.added.notified() => {}
                     () = fed(active) => {}
                 },
             }
@@ -299,10 +299,7 @@ impl Lane {
                 continue;
             }
             let outcome = match target.resolve(&self.client).await {
-                Ok(records) => {
-                    if records > 0 {
-                        self.tell(Outcome::Progress { records, bytes: 0 });
-                    }
+                Ok(()) => {
                     // Its leader may have moved: the metadata is asked before it is written to again.
                     match self.client.leader(&target.topic, target.partition).await {
                         Ok(Some(leader)) if leader == self.broker => {
@@ -335,7 +332,15 @@ impl Lane {
     fn retire(&self, active: &mut Vec<Target>) {
         let mut slot = 0;
         while slot < active.len() {
-            take_in(&mut active[slot]);
+            let target = &mut active[slot];
+            target.take_in();
+            let found = std::mem::take(&mut target.found);
+            if found > 0 {
+                self.tell(Outcome::Progress {
+                    records: found,
+                    bytes: 0,
+                });
+            }
             if active[slot].flying == 0
                 && let Some(error) = active[slot].failure.take()
             {
@@ -349,33 +354,12 @@ impl Lane {
     }
 }
 
-/// Takes from the feed what is there, one chunk at a time.
-fn take_in(target: &mut Target) {
-    while target.staged.is_empty() && !target.ended && target.failure.is_none() {
-        match target.feed.try_recv() {
-            Ok(Ok(batches)) => target.staged.extend(batches),
-            Ok(Err(error)) => target.failure = Some(error),
-            Err(mpsc::error::TryRecvError::Empty) => return,
-            Err(mpsc::error::TryRecvError::Disconnected) => target.ended = true,
-        }
-    }
-}
-
-/// Waits until a partition that has nothing to send is fed.
+/// Waits until a partition that has nothing to send is fed, or one can leave the lane.
 async fn fed(active: &mut [Target]) {
     std::future::poll_fn(|context| {
         let mut ready = false;
-        for target in active
-            .iter_mut()
-            .filter(|target| target.staged.is_empty() && !target.ended && target.failure.is_none())
-        {
-            match target.feed.poll_recv(context) {
-                Poll::Ready(Some(Ok(batches))) => target.staged.extend(batches),
-                Poll::Ready(Some(Err(error))) => target.failure = Some(error),
-                Poll::Ready(None) => target.ended = true,
-                Poll::Pending => continue,
-            }
-            ready = true;
+        for target in &mut *active {
+            ready |= target.poll_feed(context).is_ready() || target.can_leave();
         }
         if ready {
             Poll::Ready(())
@@ -393,7 +377,7 @@ fn collect(active: &mut [Target], turn: usize) -> Vec<ProduceBatch> {
     let count = active.len();
     for step in 0..count {
         let target = &mut active[(turn + step) % count];
-        take_in(target);
+        target.take_in();
         if target.failure.is_some() || !target.may_send() {
             continue;
         }
@@ -416,4 +400,45 @@ fn collect(active: &mut [Target], turn: usize) -> Vec<ProduceBatch> {
         target.sent.push_back(batch);
     }
     batches
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::feed::Producer;
+    use super::super::target::TargetId;
+    use super::*;
+
+    fn target(feed: super::super::feed::Feed) -> Target {
+        let id = TargetId {
+            topic_index: 0,
+            topic: Arc::from("orders"),
+            topic_id: None,
+            partition: 0,
+            producer: Producer { id: 1, epoch: 0 },
+            start: 0,
+        };
+        Target::new(id, 0, feed)
+    }
+
+    /// A feed that ended just when the next request was put together left its partition on the lane for ever.
+    #[tokio::test(start_paused = true)]
+    async fn a_partition_whose_end_was_noticed_in_passing_leaves_its_lane() {
+        let (sender, feed) = mpsc::channel(1);
+        let mut active = [target(feed)];
+        drop(sender);
+        assert!(collect(&mut active, 0).is_empty());
+        tokio::time::timeout(Duration::from_secs(1), fed(&mut active))
+            .await
+            .expect("it can leave");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lane_waits_for_a_feed_that_is_open() {
+        let (_sender, feed) = mpsc::channel(1);
+        let mut active = [target(feed)];
+        let waited = tokio::time::timeout(Duration::from_secs(1), fed(&mut active)).await;
+        assert!(waited.is_err());
+    }
 }

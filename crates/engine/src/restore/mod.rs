@@ -2,14 +2,16 @@
 //!
 //! A restore is planned from the archive alone (`plan.rs`), held against the target (`preflight.rs`), and entered in a report
 //! that lies in the archive (`report.rs`). Then every target partition has a feed of batches ready to produce: its own
-//! source partition's batches with a new header (`feed.rs`), or what plugins made of the records of several (`reshape.rs`). Lanes
+//! source partition's batches with a new header (`feed.rs`, `prepare.rs`), or what plugins made of the records of several (`reshape.rs`). Lanes
 //! (`lane.rs`), a connection each, produce them. What has landed is read from the target's log, never guessed (`target.rs`).
 
 mod feed;
 mod lane;
+mod memory;
 mod partitioner;
 mod plan;
 mod preflight;
+mod prepare;
 mod report;
 mod reshape;
 mod run;

@@ -62,6 +62,14 @@ impl PartitionPlan {
             .sum()
     }
 
+    /// Bytes of batches in the segments that are read.
+    pub(crate) fn raw_bytes(&self) -> u64 {
+        self.manifests()
+            .filter_map(|manifest| manifest.segment.as_ref())
+            .map(|segment| segment.raw_bytes)
+            .sum()
+    }
+
     /// The oldest and the newest timestamp (ms since the epoch) that the batch headers show.
     pub(crate) fn timestamps(&self) -> Option<(i64, i64)> {
         self.manifests()

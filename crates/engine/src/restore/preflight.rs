@@ -1,8 +1,9 @@
 //! Holding a plan against the target: whether it can take what the archive holds, and keep it.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
-use armory_kafka::{Client, Metadata, NewTopic, OffsetSpec, TopicFilter, TopicMetadata};
+use armory_kafka::{Client, ErrorCode, Metadata, NewTopic, OffsetSpec, TopicFilter, TopicMetadata};
 use armory_resources::job::RestoreJob;
 
 use super::plan::{Plan, TopicPlan};
@@ -11,12 +12,15 @@ use crate::EngineError;
 /// What a broker of Kafka takes at the most by default (`message.max.bytes`).
 const DEFAULT_MAX_MESSAGE_BYTES: usize = 1_048_588;
 
+/// How long a cluster may take until every broker knows of a new topic.
+const SETTLES_WITHIN: Duration = Duration::from_secs(30);
+
 /// The target of one topic, as it stands.
 #[derive(Debug, Clone)]
 pub(crate) struct TargetTopic {
     pub(crate) meta: TopicMetadata,
     pub(crate) max_message_bytes: usize,
-    /// Whether this run created it.
+    /// Whether this restore created it: its configuration is the one that a target is created with.
     pub(crate) created: bool,
 }
 
@@ -32,6 +36,28 @@ const SAFE: [(&str, &str); 6] = [
 
 /// Finds or creates the target of every topic. `partitions` is what each needs, in the order of the plan.
 pub(crate) async fn targets(
+    client: &Client,
+    job: &RestoreJob,
+    plan: &Plan,
+    partitions: &[i32],
+) -> Result<(Metadata, Vec<TargetTopic>), EngineError> {
+    let mut backoff = armory_kafka::Backoff::default();
+    let deadline = Instant::now() + SETTLES_WITHIN;
+    loop {
+        match find_or_create(client, job, plan, partitions).await {
+            // A run that was killed had just created it, and the metadata does not show it yet.
+            Err(EngineError::Kafka(error))
+                if error.code() == Some(ErrorCode::TOPIC_ALREADY_EXISTS)
+                    && Instant::now() < deadline =>
+            {
+                tokio::time::sleep(backoff.next_delay()).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn find_or_create(
     client: &Client,
     job: &RestoreJob,
     plan: &Plan,
@@ -74,7 +100,7 @@ pub(crate) async fn targets(
         if !topic.mapping.disable_preflight {
             problems.extend(check_configs(
                 topic,
-                &configs[&names[index]],
+                &configs[&names[index]].values,
                 job.allow_expiry,
                 now_ms(),
             ));
@@ -103,13 +129,17 @@ pub(crate) async fn targets(
                 .find(|topic| topic.name == *name)
                 .expect("settled() waited for it")
                 .clone();
-            let max = configs[name]
+            let TopicConfigs { values, own } = &configs[name];
+            let max = values
                 .get("max.message.bytes")
                 .and_then(|value| value.parse().ok());
+            // Not only by this run: one that was killed before it could begin its report has created it just so.
+            let created = job.create_topics
+                && *own == new_topic(&plan.topics[index], partitions[index]).configs;
             TargetTopic {
                 meta,
                 max_message_bytes: max.unwrap_or(DEFAULT_MAX_MESSAGE_BYTES),
-                created: missing.contains(&index),
+                created,
             }
         })
         .collect();
@@ -119,7 +149,7 @@ pub(crate) async fn targets(
 /// Metadata in which every topic is there and every partition has a leader: a new topic takes a moment.
 async fn settled(client: &Client, names: &[String]) -> Result<Metadata, EngineError> {
     let mut backoff = armory_kafka::Backoff::default();
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+    let deadline = Instant::now() + SETTLES_WITHIN;
     loop {
         let metadata = client.metadata(TopicFilter::Names(names)).await?;
         let unsettled: Vec<&str> = names
@@ -141,7 +171,7 @@ async fn settled(client: &Client, names: &[String]) -> Result<Metadata, EngineEr
         if unsettled.is_empty() {
             return Ok(metadata);
         }
-        if tokio::time::Instant::now() > deadline {
+        if Instant::now() > deadline {
             let problems = unsettled.iter().map(|name| format!("the target topic {name} has partitions without a leader; see to its brokers")).collect();
             return Err(EngineError::Preflight { problems });
         }
@@ -149,26 +179,38 @@ async fn settled(client: &Client, names: &[String]) -> Result<Metadata, EngineEr
     }
 }
 
+/// The configuration of a topic.
+#[derive(Debug)]
+struct TopicConfigs {
+    /// What holds for it, by default or not.
+    values: BTreeMap<String, String>,
+    /// What was set on the topic itself.
+    own: BTreeMap<String, String>,
+}
+
 async fn configs_of(
     client: &Client,
     names: &[String],
-) -> Result<BTreeMap<String, BTreeMap<String, String>>, EngineError> {
+) -> Result<BTreeMap<String, TopicConfigs>, EngineError> {
     if names.is_empty() {
         return Ok(BTreeMap::new());
     }
     let described = client.describe_topic_configs(names).await?;
-    Ok(described
-        .into_iter()
-        .map(|(name, entries)| {
-            (
-                name,
-                entries
-                    .into_iter()
-                    .filter_map(|(key, entry)| Some((key, entry.value?)))
-                    .collect(),
-            )
-        })
-        .collect())
+    let configs = described.into_iter().map(|(name, entries)| {
+        let of = |own: bool| {
+            entries
+                .iter()
+                .filter(|(_, entry)| !(own && entry.is_default))
+                .filter_map(|(key, entry)| Some((key.clone(), entry.value.clone()?)))
+                .collect()
+        };
+        let configs = TopicConfigs {
+            values: of(false),
+            own: of(true),
+        };
+        (name, configs)
+    });
+    Ok(configs.collect())
 }
 
 fn new_topic(topic: &TopicPlan, partitions: i32) -> NewTopic {

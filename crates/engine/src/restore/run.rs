@@ -1,6 +1,6 @@
 //! The course of a restore: plan, targets, report, lanes, end.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -9,13 +9,15 @@ use armory_archive::Archive;
 use armory_kafka::{Client, ClientConfig, TopicFilter};
 use armory_plugins::World;
 use armory_resources::job::RestoreJob;
-use tokio::sync::{Mutex, Semaphore, mpsc};
+use futures::{StreamExt, TryStreamExt, stream};
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::feed::{CHUNK, Producer, Source};
+use super::feed::{Producer, Source};
 use super::lane::{Lane, Outcome, Queue};
+use super::memory::Memory;
 use super::plan::{self, Plan};
 use super::preflight::{self, TargetTopic, now_ms};
 use super::report::{
@@ -35,6 +37,8 @@ const LANES: usize = 2;
 /// How often a running restore signs its report.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(250);
+/// Partitions of which something is asked at once.
+const ASKED_AT_ONCE: usize = 16;
 
 /// What the end of a restore needs to know of its beginning.
 struct Setup {
@@ -182,17 +186,19 @@ async fn begin(
 ) -> Result<Begin, EngineError> {
     let mut topics = Vec::new();
     for (topic, target) in plan.topics.iter().zip(targets) {
-        let mut records = Vec::new();
-        for partition in &target.meta.partitions {
+        let records = target.meta.partitions.iter().map(async |partition| {
             let (producer_id, producer_epoch) = client.init_producer_id().await?;
-            let start_offset = starts[&(target.meta.name.clone(), partition.index)];
-            records.push(TargetRecord {
+            Ok::<_, EngineError>(TargetRecord {
                 partition: partition.index,
                 producer_id,
                 producer_epoch,
-                start_offset,
-            });
-        }
+                start_offset: starts[&(target.meta.name.clone(), partition.index)],
+            })
+        });
+        let records = stream::iter(records)
+            .buffered(ASKED_AT_ONCE)
+            .try_collect()
+            .await?;
         topics.push(TopicRecord {
             source: topic.mapping.source.clone(),
             source_id: topic.key.topic_id.to_string(),
@@ -360,10 +366,7 @@ impl Setup {
 
     /// Reads what has landed of every target partition, and starts its feed.
     async fn open_targets(&self, filtered: &Arc<AtomicU64>) -> Result<Vec<Target>, EngineError> {
-        let budget = usize::try_from(self.job.memory_budget)
-            .unwrap_or(usize::MAX)
-            .max(4 * CHUNK as usize);
-        let memory = Arc::new(Semaphore::new(budget.min(Semaphore::MAX_PERMITS)));
+        let memory = Memory::new(self.job.memory_budget);
         let mut open = Vec::new();
         for (index, ((topic, target), record)) in self
             .plan
@@ -382,7 +385,7 @@ impl Setup {
                     archive: self.archive.clone(),
                     key: topic.key.partition(partition.index),
                     plan: partition.clone(),
-                    memory: Arc::clone(&memory),
+                    memory: memory.clone(),
                 })
                 .collect();
             let chain = self
@@ -400,7 +403,11 @@ impl Setup {
                         .iter()
                         .position(|id| id.partition == source.key.partition)
                         .expect("preflight counted the partitions");
-                    let feed = source.pass_through(ids[slot].producer, landed[slot]);
+                    let feed = source.pass_through(
+                        ids[slot].producer,
+                        landed[slot],
+                        target.max_message_bytes,
+                    );
                     open.push(Target::new(ids[slot].clone(), landed[slot], feed));
                 }
                 continue;
@@ -476,28 +483,30 @@ impl Setup {
 
     /// How much of this restore each target partition holds; nothing on its first run.
     async fn landed(&self, ids: &[TargetId]) -> Result<Vec<u64>, EngineError> {
-        let mut all = Vec::new();
-        for id in ids {
-            let mut backoff = armory_kafka::Backoff::default();
-            let deadline = Instant::now() + Duration::from_secs(60);
-            let landed = loop {
-                match landed(&self.client, id).await {
-                    Ok(landed) => break landed,
-                    Err(ResolveError::Final(error)) => return Err(error),
-                    Err(ResolveError::Again(why)) if Instant::now() > deadline => {
-                        return Err(EngineError::Stuck {
-                            topic: id.topic.to_string(),
-                            partition: id.partition,
-                            seconds: 60,
-                            why,
-                        });
-                    }
-                    Err(ResolveError::Again(_)) => tokio::time::sleep(backoff.next_delay()).await,
+        stream::iter(ids.iter().map(async |id| self.landed_in(id).await))
+            .buffered(ASKED_AT_ONCE)
+            .try_collect()
+            .await
+    }
+
+    async fn landed_in(&self, id: &TargetId) -> Result<u64, EngineError> {
+        let mut backoff = armory_kafka::Backoff::default();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            match landed(&self.client, id).await {
+                Ok(landed) => return Ok(landed),
+                Err(ResolveError::Final(error)) => return Err(error),
+                Err(ResolveError::Again(why)) if Instant::now() > deadline => {
+                    return Err(EngineError::Stuck {
+                        topic: id.topic.to_string(),
+                        partition: id.partition,
+                        seconds: 60,
+                        why,
+                    });
                 }
-            };
-            all.push(landed);
+                Err(ResolveError::Again(_)) => tokio::time::sleep(backoff.next_delay()).await,
+            }
         }
-        Ok(all)
     }
 
     /// The last step: a target that this restore created gets the configuration that its source had.
@@ -552,7 +561,8 @@ impl Setup {
 /// The part of a restore in which records are on their way.
 struct Writing<'a> {
     setup: &'a Setup,
-    queues: HashMap<i32, Arc<Queue>>,
+    /// The queues of each broker's lanes; the first is the next one's turn.
+    queues: HashMap<i32, VecDeque<Arc<Queue>>>,
     lanes: Vec<JoinHandle<()>>,
     sender: mpsc::UnboundedSender<Outcome>,
     outcomes: mpsc::UnboundedReceiver<Outcome>,
@@ -582,7 +592,7 @@ impl<'a> Writing<'a> {
         }
     }
 
-    /// Gives a partition to its leader's lanes, which are started when the first one comes.
+    /// Gives a partition to one of its leader's lanes, in turn; they are started when the first one comes.
     async fn place(&mut self, target: Target) {
         let leader = match self
             .setup
@@ -594,22 +604,24 @@ impl<'a> Writing<'a> {
             Ok(None) => return self.wait_for_leader(target, "it has no leader".to_owned()),
             Err(error) => return self.wait_for_leader(target, sentence(&error)),
         };
-        let queue = self.queues.entry(leader).or_insert_with(|| {
-            let queue = Arc::new(Queue::default());
-            for _ in 0..LANES {
+        let (setup, sender, lanes) = (self.setup, &self.sender, &mut self.lanes);
+        let queues = self.queues.entry(leader).or_insert_with(|| {
+            let start = |_| {
+                let queue = Arc::new(Queue::default());
                 let lane = Lane {
-                    client: self.setup.client.clone(),
+                    client: setup.client.clone(),
                     broker: leader,
                     queue: Arc::clone(&queue),
-                    width: self.total.div_ceil(LANES).max(1),
-                    outcomes: self.sender.clone(),
-                    stop: self.setup.stop.clone(),
+                    outcomes: sender.clone(),
+                    stop: setup.stop.clone(),
                 };
-                self.lanes.push(tokio::spawn(lane.run()));
-            }
-            queue
+                lanes.push(tokio::spawn(lane.run()));
+                queue
+            };
+            (0..LANES).map(start).collect()
         });
-        queue.push(target);
+        queues[0].push(target);
+        queues.rotate_left(1);
     }
 
     /// Comes back to a partition without a leader in a while, until its patience is at an end.

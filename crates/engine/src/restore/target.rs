@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use armory_kafka::{Client, OffsetSpec};
 use armory_records::Batches;
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::feed::{Feed, Prepared, Producer, sequence};
@@ -25,8 +27,12 @@ pub(crate) struct Target {
     pub(crate) producer: Producer,
     /// The offset of its first record.
     pub(crate) start: i64,
-    /// Records in the log.
+    /// Records in the log, as far as they came from the feed.
     pub(crate) landed: u64,
+    /// Records that the log held when it was last read: more than `landed` where an earlier run's last requests came late.
+    in_log: u64,
+    /// Records from the feed that were found in the log, and that nobody was told of yet.
+    pub(crate) found: u64,
     pub(crate) feed: Feed,
     /// Whether the feed has come to its end.
     pub(crate) ended: bool,
@@ -77,6 +83,8 @@ impl Target {
             producer,
             start,
             landed,
+            in_log: landed,
+            found: 0,
             feed,
             ended: false,
             staged: VecDeque::new(),
@@ -101,6 +109,11 @@ impl Target {
             && self.staged.is_empty()
             && self.sent.is_empty()
             && self.flying == 0
+    }
+
+    /// Whether it has no more business on its lane.
+    pub(crate) fn can_leave(&self) -> bool {
+        self.is_done() || (self.failure.is_some() && self.flying == 0)
     }
 
     pub(crate) fn may_send(&self) -> bool {
@@ -156,50 +169,97 @@ impl Target {
         Ok(())
     }
 
-    /// Ends a doubt: reads the log, takes off what landed, and queues the rest again. Call it when nothing is flying. Returns
-    /// the records that turned out to have landed.
-    pub(crate) async fn resolve(&mut self, client: &Client) -> Result<u64, ResolveError> {
+    /// Ends a doubt: reads the log, takes off what landed, and queues the rest again. Call it when nothing is flying.
+    pub(crate) async fn resolve(&mut self, client: &Client) -> Result<(), ResolveError> {
         debug_assert_eq!(self.flying, 0);
-        let landed = landed(client, &self.id()).await?;
-        if landed < self.landed {
+        let in_log = landed(client, &self.id()).await?;
+        if in_log < self.landed {
             return Err(self
-                .foreign(format!("{} records were acknowledged and only {landed} are still there: the cluster lost acknowledged records", self.landed))
+                .foreign(format!("{} records were acknowledged and only {in_log} are still there: the cluster lost acknowledged records", self.landed))
                 .into());
-        }
-        let before = self.landed;
-        while let Some(batch) = self.sent.front()
-            && batch.next() <= landed
-        {
-            let batch = self.sent.pop_front().expect("it was looked at");
-            self.settle(&batch);
-        }
-        if let Some(batch) = self.sent.front_mut()
-            && batch.first < landed
-        {
-            let rest = batch
-                .without_landed(landed, self.producer)
-                .map_err(|source| EngineError::Damaged {
-                    topic: self.topic.to_string(),
-                    partition: self.partition,
-                    offset: batch.source,
-                    place: "archive",
-                    source,
-                })?;
-            *batch = rest;
-            self.landed = landed;
-        }
-        if self.landed != landed {
-            return Err(self.foreign(format!("its log holds {landed} records under this restore's producer id, and only {} were sent", self.landed)).into());
         }
         while let Some(batch) = self.sent.pop_back() {
             self.staged.push_front(batch);
         }
-        if landed > before {
+        if in_log > self.landed {
             self.failing_since = None;
         }
+        self.in_log = in_log;
+        self.take_off_landed()?;
         self.doubt = None;
         self.alone = true;
-        Ok(landed - before)
+        Ok(())
+    }
+
+    /// Takes from the feed what is there, one chunk at a time.
+    pub(crate) fn take_in(&mut self) {
+        while self.staged.is_empty() && !self.ended && self.failure.is_none() {
+            match self.feed.try_recv() {
+                Ok(batches) => self.stage(Some(batches)),
+                Err(mpsc::error::TryRecvError::Empty) => return,
+                Err(mpsc::error::TryRecvError::Disconnected) => self.stage(None),
+            }
+        }
+    }
+
+    /// Waits for the feed if there is nothing to send; ready when that changed.
+    pub(crate) fn poll_feed(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if !self.staged.is_empty() || self.ended || self.failure.is_some() {
+            return Poll::Pending;
+        }
+        self.feed
+            .poll_recv(context)
+            .map(|batches| self.stage(batches))
+    }
+
+    /// What the feed gave: batches, an error, or its end.
+    fn stage(&mut self, batches: Option<Result<Vec<Prepared>, EngineError>>) {
+        let staged = match batches {
+            Some(Ok(batches)) => {
+                self.staged.extend(batches);
+                self.take_off_landed()
+            }
+            Some(Err(error)) => Err(error),
+            None => {
+                self.ended = true;
+                let next = self.sent.back().map_or(self.landed, Prepared::next);
+                if next < self.in_log {
+                    Err(self.foreign(format!("its log holds {} records under this restore's producer id, and there are only {next}", self.in_log)))
+                } else {
+                    Ok(())
+                }
+            }
+        };
+        if let Err(error) = staged {
+            self.failure = Some(error);
+        }
+    }
+
+    /// Takes off the staged batches what the log holds already.
+    fn take_off_landed(&mut self) -> Result<(), EngineError> {
+        while let Some(batch) = self.staged.front()
+            && batch.first < self.in_log
+        {
+            let batch = self.staged.pop_front().expect("it was looked at");
+            let landed = self.in_log.min(batch.next());
+            self.found += landed - batch.first;
+            if landed < batch.next() {
+                let rest = batch
+                    .without_landed(landed, self.producer)
+                    .map_err(|source| EngineError::Damaged {
+                        topic: self.topic.to_string(),
+                        partition: self.partition,
+                        offset: batch.source,
+                        place: "archive",
+                        source,
+                    })?;
+                self.staged.push_front(rest);
+                self.landed = landed;
+            } else {
+                self.settle(&batch);
+            }
+        }
+        Ok(())
     }
 
     fn id(&self) -> TargetId {

@@ -1,0 +1,262 @@
+//! From chunks of an archive to batches that a broker takes: each gets a new header and keeps its records' bytes, and small
+//! neighbours become one batch.
+//!
+//! A broker's cost is per batch (35 to 105 µs each, whatever is in it), and a request holds one batch of a partition. So a topic of many
+//! small batches is restored several times as fast when they are merged, at the price of copying their records. Compressed batches are
+//! left as they are: to merge them they would have to be compressed again, which costs more than it saves.
+
+use std::sync::Arc;
+
+use armory_records::{
+    Batch, BatchError, BatchHeader, Compression, DecodeBuffer, ProduceBuilder, ProduceForm,
+    encode_for_produce, produce_form, rewrite_for_produce,
+};
+use bytes::{Bytes, BytesMut};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::feed::{Prepared, Producer, sequence};
+
+/// Batches above this size are not merged: there is little to gain.
+const SMALL: usize = 64 << 10;
+/// A merged batch is no larger than this.
+const MERGED: usize = 256 << 10;
+/// Batches of more records are not merged: encoding them anew would cost as much as the broker saves.
+const FEW: i32 = 512;
+/// How much larger a record can become in a merged batch: its offset delta takes up to 5 bytes, its timestamp delta up to 10.
+const GROWTH: usize = 15;
+
+/// What went wrong, with the base offset of the batch in the archive.
+pub(crate) type PrepareError = (i64, BatchError);
+
+/// Prepares the batches of one source partition for one target partition.
+#[derive(Debug)]
+pub(crate) struct Preparer {
+    source_partition: i32,
+    producer: Producer,
+    /// Records before this ordinal have landed and are left out.
+    from: u64,
+    max_merged: usize,
+    /// The ordinal of the next record.
+    ordinal: u64,
+    scratch: DecodeBuffer,
+    builder: ProduceBuilder,
+    run: Run,
+}
+
+/// Neighbours that become one batch.
+#[derive(Debug, Default)]
+struct Run {
+    batches: Vec<(BatchHeader, BytesMut)>,
+    /// The ordinal of its first record.
+    first: u64,
+    records: u64,
+    /// What the merged batch takes at the most.
+    size_bound: usize,
+}
+
+impl Run {
+    /// Whether a batch can join: it follows without a hole, so that source offsets and records still run side by side.
+    fn takes(&self, header: &BatchHeader, max_size: usize) -> bool {
+        self.batches
+            .last()
+            .is_none_or(|(last, _)| last.next_offset() == header.base_offset)
+            && self.size_bound + size_bound(header) <= max_size
+    }
+
+    fn add(&mut self, header: BatchHeader, bytes: BytesMut, first: u64, records: u64) {
+        if self.batches.is_empty() {
+            self.first = first;
+        }
+        self.records += records;
+        self.size_bound += size_bound(&header);
+        self.batches.push((header, bytes));
+    }
+}
+
+/// Whether it pays to merge a batch with its neighbours.
+fn is_small(header: &BatchHeader) -> bool {
+    header.size() <= SMALL
+        && header.record_count <= FEW
+        && header.attributes.compression() == Ok(Compression::None)
+}
+
+fn size_bound(header: &BatchHeader) -> usize {
+    header.size() + usize::try_from(header.record_count).unwrap_or(0) * GROWTH
+}
+
+impl Preparer {
+    pub(crate) fn new(
+        source_partition: i32,
+        producer: Producer,
+        from: u64,
+        max_batch_bytes: usize,
+    ) -> Preparer {
+        Preparer {
+            source_partition,
+            producer,
+            from,
+            max_merged: max_batch_bytes.min(MERGED),
+            ordinal: 0,
+            scratch: DecodeBuffer::default(),
+            builder: ProduceBuilder::new(Compression::None, None),
+            run: Run::default(),
+        }
+    }
+
+    /// How many records came before.
+    pub(crate) fn ordinal(&self) -> u64 {
+        self.ordinal
+    }
+
+    /// Counts records that are not read because they have landed.
+    pub(crate) fn pass_over(&mut self, records: u64) {
+        self.ordinal += records;
+    }
+
+    /// Gives every batch of a chunk the form that the target's broker takes.
+    pub(crate) fn prepare(
+        &mut self,
+        chunk: Bytes,
+        credit: &Arc<OwnedSemaphorePermit>,
+    ) -> Result<Vec<Prepared>, PrepareError> {
+        let whole = chunk.len();
+        let mut rest = chunk
+            .try_into_mut()
+            .unwrap_or_else(|shared| BytesMut::from(shared.as_ref()));
+        let memory = rest.as_ptr_range();
+        let mut out = Vec::new();
+        while !rest.is_empty() {
+            let header = BatchHeader::parse(&rest).map_err(|error| (-1, error))?;
+            let bytes = rest.split_to(header.size());
+            let first = self.ordinal;
+            self.ordinal += u64::try_from(header.record_count).unwrap_or(0);
+            if self.ordinal <= self.from {
+                continue;
+            }
+            let form = produce_form(&header);
+            let mergeable = form == ProduceForm::AsIs && first >= self.from && is_small(&header);
+            if !(mergeable && self.run.takes(&header, self.max_merged)) {
+                self.end_run(credit, &mut out)?;
+            }
+            if mergeable {
+                self.run.add(header, bytes, first, self.ordinal - first);
+                continue;
+            }
+            let records = match form {
+                ProduceForm::AsIs => self.rewritten(bytes, first),
+                ProduceForm::Encode(_) => self
+                    .encoded(&bytes, first)
+                    .map_err(|error| (header.base_offset, error))?,
+                ProduceForm::Withheld(_) => continue,
+            };
+            let count = self.ordinal - first;
+            let prepared = self.prepared(records, first, count, (&header, &header), credit);
+            out.push(if first < self.from {
+                prepared
+                    .without_landed(self.from, self.producer)
+                    .map_err(|error| (header.base_offset, error))?
+            } else {
+                prepared
+            });
+        }
+        self.end_run(credit, &mut out)?;
+        let lies_in_chunk = |batch: &Prepared| memory.contains(&batch.records.as_ptr());
+        let kept: usize = out
+            .iter()
+            .filter(|batch| lies_in_chunk(batch))
+            .map(|batch| batch.records.len())
+            .sum();
+        if kept < whole {
+            // A few batches would keep the memory of all that were encoded anew.
+            for batch in out.iter_mut().filter(|batch| lies_in_chunk(batch)) {
+                batch.records = Bytes::copy_from_slice(&batch.records);
+            }
+        }
+        Ok(out)
+    }
+
+    fn rewritten(&self, mut bytes: BytesMut, first: u64) -> Bytes {
+        let Producer { id, epoch } = self.producer;
+        rewrite_for_produce(&mut bytes, id, epoch, sequence(first));
+        bytes.freeze()
+    }
+
+    fn encoded(&mut self, bytes: &[u8], first: u64) -> Result<Bytes, BatchError> {
+        let Producer { id, epoch } = self.producer;
+        let batch = Batch::parse(bytes)?;
+        let mut out = Vec::with_capacity(bytes.len());
+        encode_for_produce(
+            &batch,
+            id,
+            epoch,
+            sequence(first),
+            &mut self.scratch,
+            &mut self.builder,
+            &mut out,
+        )?;
+        Ok(Bytes::from(out))
+    }
+
+    /// Makes one batch of the run, if there is one.
+    fn end_run(
+        &mut self,
+        credit: &Arc<OwnedSemaphorePermit>,
+        out: &mut Vec<Prepared>,
+    ) -> Result<(), PrepareError> {
+        let Run {
+            mut batches,
+            first,
+            records: count,
+            ..
+        } = std::mem::take(&mut self.run);
+        let (Some((head, _)), Some((tail, _))) = (batches.first(), batches.last()) else {
+            return Ok(());
+        };
+        let (head, tail) = (*head, *tail);
+        let records = if batches.len() == 1 {
+            let (_, bytes) = batches.remove(0);
+            self.rewritten(bytes, first)
+        } else {
+            self.builder.reset(Compression::None, None);
+            let mut size = 0;
+            for (header, bytes) in &batches {
+                let append = |builder: &mut ProduceBuilder, scratch: &mut DecodeBuffer| {
+                    builder.append_batch(&Batch::parse(bytes)?, scratch)
+                };
+                append(&mut self.builder, &mut self.scratch)
+                    .map_err(|error| (header.base_offset, error))?;
+                size += bytes.len();
+            }
+            let Producer { id, epoch } = self.producer;
+            let mut merged = Vec::with_capacity(size);
+            self.builder
+                .finish(id, epoch, sequence(first), &mut merged)
+                .map_err(|error| (head.base_offset, error))?;
+            Bytes::from(merged)
+        };
+        out.push(self.prepared(records, first, count, (&head, &tail), credit));
+        Ok(())
+    }
+
+    fn prepared(
+        &self,
+        records: Bytes,
+        first: u64,
+        count: u64,
+        (head, tail): (&BatchHeader, &BatchHeader),
+        credit: &Arc<OwnedSemaphorePermit>,
+    ) -> Prepared {
+        Prepared {
+            records,
+            first,
+            count,
+            source_partition: self.source_partition,
+            source: head.base_offset,
+            source_next: tail.next_offset(),
+            _credit: Arc::clone(credit),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
