@@ -73,11 +73,28 @@ fn write_inline(text: &mut String, value: &Value) {
     match value {
         Value::Null => text.push_str("null"),
         Value::Bool(flag) => text.push_str(if *flag { "true" } else { "false" }),
-        Value::Number(number) => write!(text, "{number}").expect("a string takes everything"),
+        Value::Number(number) => write_number(text, &number.to_string()),
         Value::String(string) => write_string(text, string),
         Value::Array(_) => text.push_str("[]"),
         Value::Object(_) => text.push_str("{}"),
     }
+}
+
+/// A JSON number. One with an exponent gets a fraction and a sign, without which readers of YAML 1.1 (PyYAML) take it for a
+/// string.
+fn write_number(text: &mut String, number: &str) {
+    let Some((mantissa, exponent)) = number.split_once(['e', 'E']) else {
+        return text.push_str(number);
+    };
+    text.push_str(mantissa);
+    if !mantissa.contains('.') {
+        text.push_str(".0");
+    }
+    text.push('e');
+    if !exponent.starts_with(['+', '-']) {
+        text.push('+');
+    }
+    text.push_str(exponent);
 }
 
 /// A YAML string in double quotes. Beyond ASCII only letters and digits stand for themselves: what is not printable, or what a
@@ -152,11 +169,13 @@ mod tests {
 
     #[test]
     fn numbers_are_as_in_json() {
-        let spec: Value =
-            serde_json::from_str(r#"{"a": 18446744073709551615, "b": 1.50, "c": 1e3}"#).unwrap();
+        let spec: Value = serde_json::from_str(
+            r#"{"a": 18446744073709551615, "b": 1.50, "c": 1e3, "d": 2.5E-7}"#,
+        )
+        .unwrap();
         check(
             spec,
-            "\"a\": 18446744073709551615\n\"b\": 1.50\n\"c\": 1e3\n",
+            "\"a\": 18446744073709551615\n\"b\": 1.50\n\"c\": 1.0e+3\n\"d\": 2.5e-7\n",
         );
     }
 

@@ -734,7 +734,9 @@ fn leases_wait_for_one_another_when_the_budget_has_no_room() {
     });
     assert!(most.into_inner() <= 2);
     let counters = &chain.counters()[0];
-    assert_eq!((counters.accepted, counters.starts), (120, 2));
+    assert_eq!(counters.accepted, 120);
+    // One is enough where the threads never meet.
+    assert!((1..=2).contains(&counters.starts));
 }
 
 #[test]
