@@ -5,11 +5,11 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use armory_testkit::kafka::Dataset;
 use armory_testkit::{Kafka, KafkaOptions, unique};
-use support::{Background, Store, armory, backup_once, restore, run};
+use support::{Background, Ran, Store, armory, backup_once, restore, run};
 
 const KILLS: usize = 20;
 
@@ -50,25 +50,23 @@ fn topic(kafka: &Kafka, megabytes: u64) -> String {
     topic
 }
 
-/// Starts a run again and again and kills it, until it was killed often enough; then it may end. How often it was killed.
-fn kill_often(dice: &mut Dice, longest: u64, mut start: impl FnMut() -> Background) -> usize {
-    let mut kills = 0;
-    for _ in 0..KILLS * 3 {
+/// Starts a run until it was killed as often as it shall be, or comes to its end by itself. How often it was killed.
+fn kill_until_it_ends(
+    dice: &mut Dice,
+    longest: u64,
+    most: usize,
+    mut start: impl FnMut() -> Background,
+) -> usize {
+    for kills in 0..most {
         let mut running = start();
-        let delay = Duration::from_millis(dice.up_to(longest));
-        match running.ended_within(delay) {
-            None => {
-                running.kill();
-                kills += 1;
-            }
+        if let Some(code) = running.ended_within(Duration::from_millis(dice.up_to(longest))) {
             // What was done before it could be killed must have been done well.
-            Some(code) => assert_eq!(code, Some(0), "{}", running.log()),
+            assert_eq!(code, Some(0), "{}", running.log());
+            return kills;
         }
-        if kills >= KILLS {
-            break;
-        }
+        running.kill();
     }
-    kills
+    most
 }
 
 fn backup_survives(store: &Store, test: &str) {
@@ -86,7 +84,7 @@ fn backup_survives(store: &Store, test: &str) {
         &url,
     ];
     // A continuous backup, so that every run lasts until it is killed; small segments, so that commits are hit, too.
-    let kills = kill_often(&mut dice, 1500, || {
+    let kills = kill_until_it_ends(&mut dice, 1500, KILLS, || {
         let mut command = armory(store, &args);
         command.args(["--segment-size", "300KiB"]);
         Background::start(command)
@@ -116,38 +114,39 @@ fn restore_survives(kafka: &Kafka, more: &[&str], test: &str) {
     let store = Store::folder();
     let topic = topic(kafka, 40);
     backup_once(kafka, &store, &topic, &[]).succeeded();
-    let target = unique("restored");
-    kafka
-        .create_topic(
-            &target,
-            4,
-            &[("max.message.bytes", "4000000"), ("retention.ms", "-1")],
-        )
-        .expect("a topic");
-    let (url, mapping) = (store.url(), format!("{topic}={target}"));
-    let mut args = vec![
-        "restore",
-        "--storage",
-        &url,
-        "--bootstrap-server",
-        kafka.bootstrap(),
-        "--topic",
-        &mapping,
-    ];
-    args.extend(more);
-    // The delay grows until something lands, then shrinks: every run is to be killed in the middle.
-    let kills = kill_often(&mut dice, 900, || Background::start(armory(&store, &args)));
-    println!("{test}: killed {kills} times");
-    run(&store, &args).succeeded();
-    kafka
-        .compare(&topic, &target)
-        .expect("no hole, no duplicate");
-    let again = run(&store, &args).succeeded();
-    assert!(
-        again.stdout.contains("already") || again.stderr.contains("already"),
-        "a finished restore writes nothing: {again:?}"
-    );
-    kafka.compare(&topic, &target).expect("still no duplicate");
+    let url = store.url();
+    let into = |target: &str| {
+        let mapping = format!("{topic}={target}");
+        let mut command = armory(&store, &["restore", "--storage", &url]);
+        command.args(["--bootstrap-server", kafka.bootstrap(), "--topic", &mapping]);
+        command.args(["--create-topics"]).args(more);
+        command
+    };
+    // How long it takes undisturbed, so that it can be killed anywhere.
+    let started = Instant::now();
+    Ran::from(into(&unique("restored")).output().expect("it runs")).succeeded();
+    let longest = u64::try_from(started.elapsed().as_millis()).expect("it is short");
+
+    let (mut kills, mut targets) = (0, 0);
+    while kills < KILLS {
+        let target = unique("restored");
+        kills += kill_until_it_ends(&mut dice, longest, KILLS, || {
+            Background::start(into(&target))
+        });
+        Ran::from(into(&target).output().expect("it runs")).succeeded();
+        kafka
+            .compare(&topic, &target)
+            .expect("no hole, no duplicate");
+        let again = Ran::from(into(&target).output().expect("it runs")).succeeded();
+        assert!(
+            again.stdout.contains("restored before"),
+            "a finished restore writes nothing: {again:?}"
+        );
+        kafka.compare(&topic, &target).expect("still no duplicate");
+        targets += 1;
+        assert!(targets < 10 * KILLS, "it is killed now and then");
+    }
+    println!("{test}: killed {kills} times on the way into {targets} targets");
 }
 
 #[test]
