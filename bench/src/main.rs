@@ -7,6 +7,7 @@
 mod bare;
 mod data;
 mod measure;
+mod memory;
 mod report;
 
 use std::path::PathBuf;
@@ -25,6 +26,8 @@ struct Arguments {
 enum Command {
     /// Start a broker, make the data, measure everything, print the table
     Run(report::Options),
+    /// Measure the memory that a topic of very many partitions takes, held against its bound
+    Memory(memory::Options),
     /// The bare fetch loop (one of the contestants)
     BareFetch {
         /// HOST:PORT of a broker
@@ -55,6 +58,7 @@ enum Command {
 async fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Run(options) => report::run(&options).await,
+        Command::Memory(options) => memory::run(&options).await,
         Command::BareFetch {
             bootstrap_server,
             topic,

@@ -10,6 +10,9 @@ use crate::setup;
 /// What to measure.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
+    /// Measure the memory that 2,000 partitions take instead, held against its bound
+    #[arg(long)]
+    memory: bool,
     /// Options of the measurement, e.g. --megabytes 500 --codecs none; `-- --help` lists them
     #[arg(last = true, value_name = "OPTION")]
     options: Vec<String>,
@@ -18,9 +21,6 @@ pub(crate) struct Options {
 /// Builds the release binaries and the identity plugins, then runs the measurement.
 pub(crate) fn run(options: &Options) -> Result<()> {
     setup::run()?;
-    if !installed("kcat") {
-        bail!("kcat is measured beside Armory and is not installed (Debian: kcat)");
-    }
     run_command(cargo().args([
         "build",
         "--release",
@@ -32,19 +32,20 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into);
     let binary = |name: &str| target.join("release").join(name);
-    let backup =
-        guests::build_rust("identity-backup").context("the identity plugin for backups")?;
-    let restore =
-        guests::build_rust("identity-restore").context("the identity plugin for restores")?;
     let mut command = std::process::Command::new(binary("armory-bench"));
-    command
-        .current_dir(root())
-        .arg("run")
-        .arg("--armory")
-        .arg(binary("armory"))
-        .arg("--plugins")
-        .arg(backup)
-        .arg(restore)
-        .args(&options.options);
-    run_command(&mut command)
+    command.current_dir(root());
+    if options.memory {
+        command.arg("memory");
+    } else {
+        command.arg("run");
+        if !installed("kcat") {
+            bail!("kcat is measured beside Armory and is not installed (Debian: kcat)");
+        }
+        command
+            .arg("--plugins")
+            .arg(guests::build_rust("identity-backup").context("the plugin for backups")?)
+            .arg(guests::build_rust("identity-restore").context("the plugin for restores")?);
+    }
+    command.arg("--armory").arg(binary("armory"));
+    run_command(command.args(&options.options))
 }
