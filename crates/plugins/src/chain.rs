@@ -16,7 +16,7 @@ pub struct Entry {
     pub plugin: Plugin,
     /// What the entry is called in errors, logs and reports; unique within a job.
     pub label: String,
-    /// The entry's `spec` as text, from [`crate::config_text`]; `None` when it has none.
+    /// The entry's `spec` as text, from [`crate::config_text()`]; `None` when it has none.
     pub config: Option<String>,
     /// What happens to records that the plugin does not accept.
     pub policy: ErrorPolicy,
