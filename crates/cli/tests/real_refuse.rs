@@ -254,5 +254,5 @@ fn a_broker_that_is_not_there_is_named() {
             "--once",
         ],
     )
-    .failed_with(1, &["127.0.0.1:1"]);
+    .failed_with(1, &["127.0.0.1:1", "trying again"]);
 }

@@ -1,42 +1,37 @@
-//! The course of a restore: plan, targets, report, lanes, end.
+//! The course of a restore: plan, targets, report (`begin.rs`), records on their way (`writing.rs`), end.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod begin;
+mod writing;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use armory_archive::Archive;
-use armory_kafka::{Client, ClientConfig, TopicFilter};
+use armory_kafka::{Client, ClientConfig};
 use armory_plugins::World;
 use armory_resources::job::RestoreJob;
 use futures::{StreamExt, TryStreamExt, stream};
-use tokio::sync::{Mutex, mpsc};
-use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use begin::{make_begin, requirements, restored_topics, summary_of_finished};
+use writing::Writing;
+
+use super::RestoreSummary;
 use super::feed::{Producer, Source};
-use super::lane::{Lane, Outcome, Queue};
 use super::memory::Memory;
 use super::plan::{self, Plan};
 use super::preflight::{self, TargetTopic, now_ms};
 use super::report::{
-    Begin, Entry, Intent, OffsetMap, PluginRecord, Report, SourceRecord, TargetRecord, TopicRecord,
-    restore_id,
+    Begin, Entry, Intent, OffsetMap, PluginRecord, Report, TopicRecord, restore_id,
 };
 use super::reshape::Reshape;
 use super::shape::Shape;
 use super::target::{ResolveError, Target, TargetId, landed};
-use super::{RestoreSummary, RestoredTopic};
-use crate::error::sentence;
 use crate::plugins::PluginSet;
-use crate::{EngineError, Level, Observer, Remark, RestoreProgress};
+use crate::{EngineError, Level, Observer, Remark};
 
-/// Connections to each broker. One connection's requests are handled one after the other, so two keep a broker busier.
-const LANES: usize = 2;
-/// How often a running restore signs its report.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
-const TICK: Duration = Duration::from_millis(250);
 /// Partitions of which something is asked at once.
 const ASKED_AT_ONCE: usize = 16;
 
@@ -102,7 +97,7 @@ pub(crate) async fn run(
         Some(begin) => begin.clone(),
         None => {
             let starts = preflight::check_empty(&client, &targets, &plan).await?;
-            let begin = begin(
+            let begin = make_begin(
                 &client,
                 &archive,
                 &plan,
@@ -140,147 +135,6 @@ pub(crate) async fn run(
         started,
     };
     setup.restore().await
-}
-
-/// How many partitions each target needs: what the archive has, or what the plugins ask for.
-async fn requirements(plan: &Plan, plugins: &PluginSet) -> Result<Vec<i32>, EngineError> {
-    let mut partitions = Vec::new();
-    for topic in &plan.topics {
-        let archived = topic.partition_count.max(1);
-        let Some(chain) = plugins.restore_chain(&topic.mapping.source, &topic.mapping.target)
-        else {
-            partitions.push(archived);
-            continue;
-        };
-        let target = topic.mapping.target.clone();
-        let wanted = tokio::task::spawn_blocking(move || {
-            chain.requirements(u64::from(archived.unsigned_abs()))
-        })
-        .await?
-        .map_err(|source| EngineError::Plugin {
-            topic: target.clone(),
-            source,
-        })?;
-        let wanted = i32::try_from(wanted).ok().filter(|wanted| *wanted >= 1).ok_or_else(|| EngineError::Preflight {
-            problems: vec![format!("the plugins ask for {wanted} partitions of {target}; Kafka has topics of 1 to {} partitions", i32::MAX)],
-        })?;
-        partitions.push(wanted);
-    }
-    Ok(partitions)
-}
-
-/// The report's first entry. Every target partition gets a producer id of its own, which stays the same over restarts.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "these are the parts of the entry"
-)]
-async fn begin(
-    client: &Client,
-    archive: &Archive,
-    plan: &Plan,
-    targets: &[TargetTopic],
-    starts: &BTreeMap<(String, i32), i64>,
-    target_cluster: Option<String>,
-    id: String,
-    plugins: Vec<PluginRecord>,
-) -> Result<Begin, EngineError> {
-    let mut topics = Vec::new();
-    for (topic, target) in plan.topics.iter().zip(targets) {
-        let records = target.meta.partitions.iter().map(async |partition| {
-            let (producer_id, producer_epoch) = client.init_producer_id().await?;
-            Ok::<_, EngineError>(TargetRecord {
-                partition: partition.index,
-                producer_id,
-                producer_epoch,
-                start_offset: starts[&(target.meta.name.clone(), partition.index)],
-            })
-        });
-        let records = stream::iter(records)
-            .buffered(ASKED_AT_ONCE)
-            .try_collect()
-            .await?;
-        topics.push(TopicRecord {
-            source: topic.mapping.source.clone(),
-            source_id: topic.key.topic_id.to_string(),
-            incarnation: topic.incarnation,
-            target: topic.mapping.target.clone(),
-            target_id: target.meta.id.map(|id| id.to_string()),
-            created: target.created,
-            sources: topic
-                .partitions
-                .iter()
-                .map(|partition| SourceRecord {
-                    partition: partition.index,
-                    lineage: partition.lineage,
-                    next: partition.until,
-                    records: partition.records(),
-                })
-                .collect(),
-            targets: records,
-        });
-    }
-    let mut source_clusters: Vec<String> = plan
-        .topics
-        .iter()
-        .filter_map(|topic| topic.cluster_id.clone())
-        .collect();
-    source_clusters.sort();
-    source_clusters.dedup();
-    Ok(Begin {
-        format: 1,
-        id,
-        archive: archive.id().to_string(),
-        source_clusters,
-        target_cluster,
-        plugins,
-        topics,
-    })
-}
-
-fn summary_of_finished(
-    report: &Report,
-    plan: &Plan,
-    targets: &[TargetTopic],
-    id: String,
-    started: Instant,
-) -> RestoreSummary {
-    let records = report
-        .entries()
-        .iter()
-        .find_map(|entry| match entry {
-            Entry::Done { records, .. } => Some(*records),
-            _ => None,
-        })
-        .unwrap_or(0);
-    RestoreSummary {
-        id,
-        topics: restored_topics(plan, targets, report.begin()),
-        records,
-        was_complete: true,
-        elapsed: started.elapsed(),
-        ..RestoreSummary::default()
-    }
-}
-
-fn restored_topics(
-    plan: &Plan,
-    targets: &[TargetTopic],
-    begin: Option<&Begin>,
-) -> Vec<RestoredTopic> {
-    plan.topics
-        .iter()
-        .zip(targets)
-        .enumerate()
-        .map(|(index, (topic, target))| RestoredTopic {
-            source: topic.mapping.source.clone(),
-            incarnation: topic.incarnation,
-            target: target.meta.name.clone(),
-            created: begin
-                .and_then(|begin| begin.topics.get(index))
-                .is_some_and(|record| record.created),
-            records: topic.records(),
-        })
-        .collect()
 }
 
 impl Setup {
@@ -555,160 +409,5 @@ impl Setup {
         }
         maps.sort_by_key(|map| (map.topic, map.partition, map.target_partition));
         maps
-    }
-}
-
-/// The part of a restore in which records are on their way.
-struct Writing<'a> {
-    setup: &'a Setup,
-    /// The queues of each broker's lanes; the first is the next one's turn.
-    queues: HashMap<i32, VecDeque<Arc<Queue>>>,
-    lanes: Vec<JoinHandle<()>>,
-    sender: mpsc::UnboundedSender<Outcome>,
-    outcomes: mpsc::UnboundedReceiver<Outcome>,
-    done: Vec<Target>,
-    failed: Vec<String>,
-    unfinished: usize,
-    total: usize,
-    records: u64,
-    bytes: u64,
-}
-
-impl<'a> Writing<'a> {
-    fn new(setup: &'a Setup, total: usize) -> Writing<'a> {
-        let (sender, outcomes) = mpsc::unbounded_channel();
-        Writing {
-            setup,
-            queues: HashMap::new(),
-            lanes: Vec::new(),
-            sender,
-            outcomes,
-            done: Vec::new(),
-            failed: Vec::new(),
-            unfinished: 0,
-            total,
-            records: 0,
-            bytes: 0,
-        }
-    }
-
-    /// Gives a partition to one of its leader's lanes, in turn; they are started when the first one comes.
-    async fn place(&mut self, target: Target) {
-        let leader = match self
-            .setup
-            .client
-            .leader(&target.topic, target.partition)
-            .await
-        {
-            Ok(Some(leader)) => leader,
-            Ok(None) => return self.wait_for_leader(target, "it has no leader".to_owned()),
-            Err(error) => return self.wait_for_leader(target, sentence(&error)),
-        };
-        let (setup, sender, lanes) = (self.setup, &self.sender, &mut self.lanes);
-        let queues = self.queues.entry(leader).or_insert_with(|| {
-            let start = |_| {
-                let queue = Arc::new(Queue::default());
-                let lane = Lane {
-                    client: setup.client.clone(),
-                    broker: leader,
-                    queue: Arc::clone(&queue),
-                    outcomes: sender.clone(),
-                    stop: setup.stop.clone(),
-                };
-                lanes.push(tokio::spawn(lane.run()));
-                queue
-            };
-            (0..LANES).map(start).collect()
-        });
-        queues[0].push(target);
-        queues.rotate_left(1);
-    }
-
-    /// Comes back to a partition without a leader in a while, until its patience is at an end.
-    fn wait_for_leader(&mut self, mut target: Target, why: String) {
-        let sender = self.sender.clone();
-        let outcome = match target.on_doubt(why.clone()) {
-            Ok(()) => Outcome::Moved(Box::new(target), why),
-            Err(error) => Outcome::Failed(Box::new(target), error),
-        };
-        tokio::spawn(async move {
-            tokio::time::sleep(TICK).await;
-            let _ = sender.send(outcome);
-        });
-    }
-
-    async fn run(&mut self, filtered: &AtomicU64, already: u64) -> Result<(), EngineError> {
-        let mut tick = interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut signed = Instant::now();
-        while self.done.len() + self.failed.len() + self.unfinished < self.total {
-            tokio::select! {
-                outcome = self.outcomes.recv() => self.on_outcome(outcome.expect("the sender lives in this struct")).await,
-                _ = tick.tick() => {
-                    self.setup.observer.restore_progress(&self.progress(filtered, already));
-                    if signed.elapsed() >= SIGN_OF_LIFE {
-                        signed = Instant::now();
-                        // Fails when another process went on with this restore.
-                        let entry = Entry::Progress { at: now_ms(), records: already + self.records };
-                        self.setup.report.lock().await.append(entry).await?;
-                    }
-                }
-            }
-        }
-        self.setup
-            .observer
-            .restore_progress(&self.progress(filtered, already));
-        Ok(())
-    }
-
-    async fn on_outcome(&mut self, outcome: Outcome) {
-        match outcome {
-            Outcome::Progress { records, bytes } => {
-                self.records += records;
-                self.bytes += bytes;
-            }
-            Outcome::Done(target) => self.done.push(*target),
-            Outcome::Moved(target, _) if self.setup.stop.is_cancelled() => {
-                drop(target);
-                self.unfinished += 1;
-            }
-            Outcome::Moved(target, why) => {
-                tracing::debug!(partition = target.name(), why, "placing it anew");
-                let refreshed = self
-                    .setup
-                    .client
-                    .metadata(TopicFilter::Names(&[target.topic.to_string()]))
-                    .await;
-                match refreshed {
-                    Ok(_) => self.place(*target).await,
-                    Err(error) => self.wait_for_leader(*target, sentence(&error)),
-                }
-            }
-            Outcome::Failed(target, error) => {
-                let text = format!("{}: {}", target.name(), sentence(&error));
-                self.setup.observer.remark(&Remark {
-                    level: Level::Warning,
-                    text: text.clone(),
-                });
-                self.failed.push(text);
-            }
-            Outcome::Stopped => self.unfinished += 1,
-        }
-    }
-
-    fn progress(&self, filtered: &AtomicU64, already: u64) -> RestoreProgress {
-        let plan = &self.setup.plan;
-        let partitions = plan.topics.iter().flat_map(|topic| &topic.partitions);
-        RestoreProgress {
-            elapsed: self.setup.started.elapsed(),
-            topics: plan.topics.len(),
-            partitions: self.total,
-            partitions_done: self.done.len(),
-            records: already + self.records,
-            records_total: plan.topics.iter().map(plan::TopicPlan::records).sum(),
-            bytes: self.bytes,
-            bytes_total: partitions.map(plan::PartitionPlan::stored_bytes).sum(),
-            filtered: filtered.load(Ordering::Relaxed),
-        }
     }
 }

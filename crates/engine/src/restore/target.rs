@@ -390,3 +390,85 @@ pub(crate) async fn landed(client: &Client, id: &TargetId) -> Result<u64, Resolv
     }
     Ok(landed)
 }
+
+#[cfg(test)]
+mod tests {
+    use armory_records::{BatchBuilder, BatchOptions};
+    use bytes::Bytes;
+    use tokio::sync::Semaphore;
+
+    use super::super::prepare::Preparer;
+    use super::*;
+
+    const PRODUCER: Producer = Producer { id: 7, epoch: 0 };
+
+    /// A target whose log holds `in_log` records, and whose feed has two batches of ten and then ends.
+    fn target(in_log: u64) -> Target {
+        let mut bytes = Vec::new();
+        for base_offset in [0, 10] {
+            let mut builder = BatchBuilder::new(BatchOptions {
+                base_offset,
+                ..BatchOptions::default()
+            });
+            for offset in base_offset..base_offset + 10 {
+                builder.append(offset, 1000, None, Some(b"value"), std::iter::empty());
+            }
+            builder.finish(&mut bytes).expect("a small batch");
+        }
+        let permit = Arc::new(Semaphore::new(1))
+            .try_acquire_owned()
+            .expect("it is free");
+        // Too small a limit to merge them.
+        let batches =
+            Preparer::new(0, PRODUCER, 0, 100).prepare(Bytes::from(bytes), &permit.into());
+        let (sender, feed) = mpsc::channel(1);
+        sender
+            .try_send(Ok(batches.expect("they are sound")))
+            .expect("there is room");
+        let id = TargetId {
+            topic_index: 0,
+            topic: Arc::from("orders"),
+            topic_id: None,
+            partition: 0,
+            producer: PRODUCER,
+            start: 100,
+        };
+        let mut target = Target::new(id, 0, feed);
+        target.in_log = in_log;
+        target
+    }
+
+    #[tokio::test]
+    async fn what_an_earlier_run_sent_late_is_not_sent_again() {
+        let mut target = target(15);
+        target.take_in();
+        let staged: Vec<(u64, u64)> = target
+            .staged
+            .iter()
+            .map(|batch| (batch.first, batch.count))
+            .collect();
+        assert_eq!(staged, [(15, 5)]);
+        assert_eq!((target.found, target.landed), (15, 15));
+        assert!(target.failure.is_none());
+    }
+
+    #[tokio::test]
+    async fn all_of_it_may_have_come_late() {
+        let mut target = target(20);
+        target.take_in();
+        assert!(target.is_done());
+        assert_eq!(target.landed, 20);
+        let range = &target.offsets[&0];
+        assert_eq!(range.len(), 1, "one range of offsets: {range:?}");
+    }
+
+    #[tokio::test]
+    async fn more_than_there_is_was_written_by_somebody_else() {
+        let mut target = target(25);
+        target.take_in();
+        assert!(matches!(
+            target.failure,
+            Some(EngineError::ForeignTarget { .. })
+        ));
+    }
+}

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use rand::seq::SliceRandom as _;
 use tokio::time::Instant;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::Client;
 use super::pool::Place;
@@ -83,11 +83,18 @@ impl Client {
         let mut patience = self.call_patience();
         // A topic that is not there is asked for again only as long as a new one may take to be known to all brokers.
         let missing_until = Instant::now() + self.config().leader_timeout;
+        let mut told = false;
         loop {
             let error = match attempt().await {
                 Err(error) if worth_it(&error) => error,
                 settled => return settled,
             };
+            // Nobody shall wonder at a silence of a minute.
+            if !told && matches!(error, Error::Unreachable { .. }) {
+                told = true;
+                let seconds = self.config().call_timeout.as_secs();
+                warn!("{error}; trying again for up to {seconds} s");
+            }
             debug!(%error, "trying again");
             let is_missing = error.code() == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
             if (is_missing && Instant::now() >= missing_until) || !patience.wait().await {
