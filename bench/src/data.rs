@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use armory_kafka::{
-    Client, NewTopic, ProduceBatch, ProduceConnection, ProduceOptions, TopicFilter,
+    Client, NewTopic, OffsetSpec, ProduceBatch, ProduceConnection, ProduceOptions, TopicFilter,
 };
 use armory_records::{BatchBuilder, BatchOptions, Compression, rewrite_for_produce};
 use bytes::BytesMut;
@@ -45,18 +45,13 @@ pub(crate) async fn create_topic(client: &Client, name: &str, partitions: i32) -
             false,
         )
         .await?;
+    // The metadata names leaders a moment before they know of it themselves.
+    let all: Vec<(String, i32)> = (0..partitions)
+        .map(|index| (name.to_owned(), index))
+        .collect();
     loop {
-        let metadata = client
-            .metadata(TopicFilter::Names(&[name.to_owned()]))
-            .await?;
-        let ready = metadata.topics.iter().any(|topic| {
-            topic.error.is_none()
-                && topic
-                    .partitions
-                    .iter()
-                    .all(|partition| partition.leader.is_some())
-        });
-        if ready {
+        let ends = client.list_offsets(&all, OffsetSpec::Latest).await?;
+        if ends.len() == all.len() && ends.values().all(Result::is_ok) {
             return Ok(());
         }
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
