@@ -97,6 +97,11 @@ impl Chain {
         result
     }
 
+    /// Whether nothing more can be committed.
+    pub fn has_failed(&self) -> bool {
+        self.state.borrow().failed.is_some()
+    }
+
     /// The end of what is committed (exclusive).
     pub fn committed_next(&self) -> i64 {
         self.state.borrow().next
@@ -228,10 +233,7 @@ impl Chain {
             .content()
             .ok_or_else(|| self.broken("a segment was committed twice"))?;
         let content = &open.content;
-        let last_leader_epoch = match content.leader_epochs.last() {
-            Some(last) => Some(last.epoch),
-            None => before.last_leader_epoch,
-        };
+        let last_leader_epoch = content.last_leader_epoch.or(before.last_leader_epoch);
         Ok(Manifest {
             format: FORMAT,
             requires: Vec::new(),

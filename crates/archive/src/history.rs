@@ -269,7 +269,7 @@ fn open_manifests(
             records: content.records,
             largest_batch: content.largest_batch,
             timestamps: content.timestamps,
-            last_leader_epoch: content.leader_epochs.last().map(|last| last.epoch),
+            last_leader_epoch: content.last_leader_epoch,
             leader_epochs: content.leader_epochs,
             gaps: content.gaps,
             plugins: Vec::new(),

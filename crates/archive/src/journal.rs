@@ -22,7 +22,10 @@ pub struct Journal {
     storage: Storage,
     directory: String,
     nonce: String,
-    entries: Vec<Bytes>,
+    /// What it held when it was opened.
+    found: Vec<Bytes>,
+    /// The number of the next entry.
+    next: usize,
 }
 
 impl Journal {
@@ -59,7 +62,7 @@ impl Journal {
             let text = text.ok_or_else(|| ArchiveError::damaged(&place, "it vanished"))?;
             open_entry(&place, &text)
         };
-        let entries = futures::stream::iter(0..numbers.len())
+        let found = futures::stream::iter(0..numbers.len())
             .map(read)
             .buffered(READS_IN_FLIGHT)
             .try_collect()
@@ -68,13 +71,15 @@ impl Journal {
             storage,
             directory: path.to_owned(),
             nonce: new_nonce(),
-            entries,
+            found,
+            next: numbers.len(),
         })
     }
 
-    /// The entries in order: those found on opening, then those appended.
-    pub fn entries(&self) -> &[Bytes] {
-        &self.entries
+    /// The entries found on opening, in order; nothing when called again. Those that are appended are not kept, for there may
+    /// be very many.
+    pub fn take_found(&mut self) -> Vec<Bytes> {
+        std::mem::take(&mut self.found)
     }
 
     /// Adds an entry, durably. [`ArchiveError::JournalConflict`] if another process added one first: then
@@ -82,11 +87,11 @@ impl Journal {
     /// the same one again, or open the journal anew.
     pub async fn append(&mut self, entry: impl Into<Bytes> + Send) -> Result<(), ArchiveError> {
         let payload = entry.into();
-        let place = entry_place(&self.directory, self.entries.len());
+        let place = entry_place(&self.directory, self.next);
         let text = seal_entry(&self.nonce, &payload);
         match create_once(&self.storage, &place, &text).await? {
             None => {
-                self.entries.push(payload);
+                self.next += 1;
                 Ok(())
             }
             Some(_) => Err(ArchiveError::JournalConflict { place }),

@@ -5,10 +5,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::AmazonS3Builder;
-use object_store::{ObjectStore, RetryConfig};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::{ClientConfigKey, ObjectStore, RetryConfig};
 
 use crate::error::ArchiveError;
+
+/// How long one request may take: a part of 16 MiB has to get through while dozens of others share the line.
+const REQUEST_TIMEOUT: &str = "300 seconds";
+/// How long a connection may take to come about.
+const CONNECT_TIMEOUT: &str = "10 seconds";
 
 /// The place of an archive.
 #[derive(Debug, Clone)]
@@ -101,8 +106,24 @@ pub fn parse_url(url: &str, s3: &S3Options) -> Result<Location, ArchiveError> {
     }
 }
 
+fn with_timeouts(mut builder: AmazonS3Builder) -> AmazonS3Builder {
+    let default = AmazonS3Builder::new();
+    for (key, timeout) in [
+        (ClientConfigKey::Timeout, REQUEST_TIMEOUT),
+        (ClientConfigKey::ConnectTimeout, CONNECT_TIMEOUT),
+    ] {
+        let key = AmazonS3ConfigKey::Client(key);
+        // What the environment says (`AWS_TIMEOUT`, `AWS_CONNECT_TIMEOUT`) counts for more.
+        if builder.get_config_value(&key) == default.get_config_value(&key) {
+            builder = builder.with_config(key, timeout);
+        }
+    }
+    builder
+}
+
 fn s3_store(bucket: &str, options: &S3Options) -> object_store::Result<Arc<dyn ObjectStore>> {
     let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
+    builder = with_timeouts(builder);
     if let Some(region) = &options.region {
         builder = builder.with_region(region);
     }
@@ -168,5 +189,22 @@ mod tests {
             assert!(parse_url(bad, &s3).is_err(), "{bad}");
         }
         assert!(!format!("{s3:?}").contains("hidden"));
+    }
+
+    #[test]
+    fn requests_have_time_for_a_part_on_a_busy_line() {
+        let builder = AmazonS3Builder::new().with_bucket_name("b");
+        let timeout = |builder: &AmazonS3Builder, key| {
+            builder.get_config_value(&AmazonS3ConfigKey::Client(key))
+        };
+        let patient = with_timeouts(builder.clone());
+        let expected = Some("300 seconds".to_owned());
+        assert_eq!(timeout(&patient, ClientConfigKey::Timeout), expected);
+        let own = builder.with_config(
+            AmazonS3ConfigKey::Client(ClientConfigKey::Timeout),
+            "7 seconds",
+        );
+        let kept = Some("7 seconds".to_owned());
+        assert_eq!(timeout(&with_timeouts(own), ClientConfigKey::Timeout), kept);
     }
 }

@@ -129,6 +129,7 @@ impl Scan<'_> {
         if self.digest.finalize().to_hex().as_str() != mark.blake3 {
             return Err(self.damage("the digest of what was durable does not match".to_owned()));
         }
+        self.content.reach_epoch(mark.last_leader_epoch);
         self.mark = None;
         Ok(())
     }

@@ -201,6 +201,15 @@ fn a_created_target_keeps_old_records_until_all_have_landed() {
             .map(String::as_str),
         Some("-1")
     );
+    // Now its records would expire. That is no business of a restore that is done: it says so, and nothing else.
+    let entity = ["--entity-type", "topics", "--entity-name", &target];
+    let change = ["--alter", "--add-config", "retention.ms=604800000"];
+    let bootstrap = ["--bootstrap-server", kafka.bootstrap()];
+    kafka
+        .tool("configs", &[&bootstrap[..], &entity, &change].concat())
+        .expect("the configuration is changed");
+    let again = restore(kafka, &store, &topic, &target, &[]).succeeded();
+    assert!(again.stdout.contains("restored before"), "{again:?}");
 }
 
 #[test]

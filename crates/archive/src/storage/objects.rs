@@ -167,7 +167,7 @@ impl Objects {
             .try_for_each(|()| std::future::ready(Ok(())))
             .await;
         let finished = match sent {
-            Ok(()) => upload.complete().await.map(drop),
+            Ok(()) => upload.complete().await.map(drop).map_err(unheard),
             Err(error) => Err(error),
         };
         if finished.is_err() {
@@ -239,6 +239,18 @@ fn absent_as_none<T>(
         Ok(value) => Ok(Some(value)),
         Err(object_store::Error::NotFound { .. }) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// An upload that is not there when it is completed was completed by a request whose answer was lost, or aborted by
+/// somebody: the object's name is nobody else's, so uploading it again is sound either way.
+fn unheard(error: object_store::Error) -> object_store::Error {
+    match error {
+        object_store::Error::NotFound { source, .. } => object_store::Error::Generic {
+            store: "upload",
+            source,
+        },
+        other => other,
     }
 }
 

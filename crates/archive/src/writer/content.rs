@@ -27,6 +27,8 @@ pub(crate) struct Content {
     pub(crate) largest_batch: u64,
     pub(crate) timestamps: Option<Timestamps>,
     pub(crate) leader_epochs: Vec<EpochStart>,
+    /// The leader epoch of the last batch, kept or not; nothing where none came or it is not known.
+    pub(crate) last_leader_epoch: Option<i32>,
     pub(crate) gaps: Gaps,
     /// Positions in stored files are those in the batches, until an outer codec moves them.
     pub(crate) index: Vec<IndexEntry>,
@@ -44,6 +46,7 @@ impl Content {
             largest_batch: 0,
             timestamps: None,
             leader_epochs: Vec::new(),
+            last_leader_epoch: None,
             gaps: Gaps::default(),
             index: Vec::new(),
         }
@@ -76,6 +79,7 @@ impl Content {
                 offset: header.base_offset,
             });
         }
+        self.last_leader_epoch = Some(epoch);
         // An unknown codec id is the producer's matter: nothing is gained by compressing around it.
         if !matches!(header.attributes.compression(), Ok(Compression::None)) {
             self.compressed_bytes += size;
@@ -120,6 +124,11 @@ impl Content {
         };
         self.gaps.push(self.base, gap);
         self.next = until;
+    }
+
+    /// Counts the leader epoch of a batch that a gap stands for.
+    pub(crate) fn reach_epoch(&mut self, epoch: Option<i32>) {
+        self.last_leader_epoch = self.last_leader_epoch.max(epoch);
     }
 
     /// Whether producers compressed most of it, so that an outer codec would cost time and save nothing.

@@ -131,7 +131,7 @@ impl PartitionWriter {
         self.next
     }
 
-    /// The leader epoch of the last batch, archived or appended.
+    /// The leader epoch of the last batch, archived or appended, or known to be in a gap.
     pub fn last_leader_epoch(&self) -> Option<i32> {
         self.last_leader_epoch
     }
@@ -173,7 +173,14 @@ impl PartitionWriter {
     }
 
     /// Records that there is nothing from [`next_offset`](Self::next_offset) up to `until` (exclusive).
-    pub fn gap(&mut self, until: i64, cause: GapCause) -> Result<(), ArchiveError> {
+    /// `leader_epoch` is that of the last batch that the source has there and that is not kept; nothing where
+    /// the source has none. It counts as archived: the end of an epoch before it says nothing about what follows.
+    pub fn gap(
+        &mut self,
+        until: i64,
+        cause: GapCause,
+        leader_epoch: Option<i32>,
+    ) -> Result<(), ArchiveError> {
         self.check_usable()?;
         if until == self.next {
             return Ok(());
@@ -181,8 +188,11 @@ impl PartitionWriter {
         if until < self.next {
             return Err(self.not_contiguous(self.next, until));
         }
-        self.opened()?.gap(until, cause);
+        let open = self.opened()?;
+        open.gap(until, cause);
+        open.content.reach_epoch(leader_epoch);
         self.next = until;
+        self.last_leader_epoch = self.last_leader_epoch.max(leader_epoch);
         Ok(())
     }
 
@@ -236,6 +246,14 @@ impl PartitionWriter {
             .open
             .take()
             .map(|open| SealedSegment::new(open, Arc::clone(&self.chain))))
+    }
+
+    /// Gives up what is open, with its memory and its lock; the writer refuses everything from now on. On a
+    /// folder the next [`open`](Self::open) finds what was written.
+    pub fn abandon(&mut self) {
+        self.durable = self.durable_offset();
+        self.open = None;
+        self.broken = true;
     }
 
     /// The chain, for the commits of what is sealed.

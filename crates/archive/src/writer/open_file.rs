@@ -150,6 +150,7 @@ impl OpenFile {
                 unmarked
             },
             observed,
+            last_leader_epoch: content.last_leader_epoch,
         };
         if rewrite {
             self.sidecar.rewrite(&header(), &mark)?;

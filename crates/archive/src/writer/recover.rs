@@ -145,9 +145,7 @@ impl PartitionWriter {
         }
         let limit = self.chain.options().write_buffer;
         self.next = content.next;
-        if let Some(last) = content.leader_epochs.last() {
-            self.last_leader_epoch = Some(last.epoch);
-        }
+        self.last_leader_epoch = self.last_leader_epoch.max(content.last_leader_epoch);
         let opened_at = header.map_or_else(crate::archive::now_ms, |header| header.opened_at);
         self.open = Some(Box::new(OpenSegment {
             body: Body::File(OpenFile::adopt(file, paths, content.base, limit)),
@@ -174,7 +172,7 @@ impl PartitionWriter {
             };
             let header = *batch.header();
             while let Some(gap) = gaps.next_if(|gap| gap.start < header.base_offset) {
-                self.gap(gap.end.max(self.next), gap.cause)?;
+                self.gap(gap.end.max(self.next), gap.cause, None)?;
             }
             if header.base_offset >= self.next {
                 self.append(batch.bytes(), &[header])?;
@@ -184,8 +182,9 @@ impl PartitionWriter {
             let size = batch.bytes().len();
             batches.consume(size);
         }
+        let epoch = tail.content.last_leader_epoch;
         for gap in gaps {
-            self.gap(gap.end.max(self.next), gap.cause)?;
+            self.gap(gap.end.max(self.next), gap.cause, epoch)?;
         }
         Ok(true)
     }

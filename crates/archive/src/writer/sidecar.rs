@@ -71,6 +71,9 @@ pub(crate) struct Mark {
     pub(crate) gaps: Gaps,
     /// `[position, observed at]` of the index entries begun since the line before.
     pub(crate) observed: Vec<(u64, i64)>,
+    /// The leader epoch of the last batch, also where it was not kept; absent in marks of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last_leader_epoch: Option<i32>,
 }
 
 /// What a sidecar tells.
@@ -208,6 +211,7 @@ mod tests {
             blake3: blake3::hash(b"").to_hex().to_string(),
             gaps,
             observed: vec![(bytes, 1)],
+            last_leader_epoch: None,
         }
     }
 

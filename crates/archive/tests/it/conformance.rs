@@ -132,10 +132,10 @@ async fn what_is_committed_is_read(place: Place) {
     );
     assert!(writer.seal().unwrap().is_none());
 
-    writer.gap(100, GapCause::BeforeLogStart).unwrap();
+    writer.gap(100, GapCause::BeforeLogStart, None).unwrap();
     let first = run(100, 5, Shape::default());
     writer.append(&first.bytes, &first.headers).unwrap();
-    writer.gap(116, GapCause::Control).unwrap();
+    writer.gap(116, GapCause::Control, None).unwrap();
     assert!(writer.has_uncommitted() && writer.opened_at().is_some());
     assert_eq!(writer.open_bytes(), first.bytes.len() as u64);
     let committed = commit(&mut writer).await;
@@ -287,10 +287,10 @@ async fn outer_compression_is_decided_per_segment(place: Place) {
 async fn gaps_alone_are_a_manifest(place: Place) {
     let archive = place.create().await;
     let mut writer = writer(&archive, options()).await;
-    writer.gap(7, GapCause::Filtered).unwrap();
-    writer.gap(7, GapCause::Filtered).unwrap();
-    writer.gap(10, GapCause::AbsentAtSource).unwrap();
-    let back = writer.gap(9, GapCause::Filtered).unwrap_err();
+    writer.gap(7, GapCause::Filtered, None).unwrap();
+    writer.gap(7, GapCause::Filtered, None).unwrap();
+    writer.gap(10, GapCause::AbsentAtSource, None).unwrap();
+    let back = writer.gap(9, GapCause::Filtered, None).unwrap_err();
     assert!(matches!(back, ArchiveError::NotContiguous { .. }));
     let committed = commit(&mut writer).await;
     assert_eq!(
@@ -315,7 +315,7 @@ async fn readers_seek(place: Place) {
     for number in 0..12 {
         // A gap of one before each batch.
         let base = number * 11 + 1;
-        writer.gap(base, GapCause::Aborted).unwrap();
+        writer.gap(base, GapCause::Aborted, None).unwrap();
         let one = batch(base, shape);
         writer.append(&one.bytes, &one.headers).unwrap();
     }
@@ -542,11 +542,11 @@ async fn journals_have_one_writer(place: Place) {
     let archive = place.create().await;
     let open = || Journal::open(&archive, "restores/abc");
     let mut one = open().await.unwrap();
-    assert!(one.entries().is_empty());
+    assert!(one.take_found().is_empty());
     one.append("first").await.unwrap();
     one.append(Vec::new()).await.unwrap();
     let mut other = open().await.unwrap();
-    assert_eq!(other.entries(), ["first", ""]);
+    assert_eq!(other.take_found(), ["first", ""]);
     other.append("theirs").await.unwrap();
     // The same content from another process is another entry, too.
     for text in ["mine", "theirs"] {
@@ -556,11 +556,11 @@ async fn journals_have_one_writer(place: Place) {
             "{conflict}"
         );
     }
-    assert_eq!(open().await.unwrap().entries(), ["first", "", "theirs"]);
-    let outside = Journal::open_at(&place.location, "restores/abc")
+    assert_eq!(open().await.unwrap().take_found(), ["first", "", "theirs"]);
+    let mut outside = Journal::open_at(&place.location, "restores/abc")
         .await
         .unwrap();
-    assert_eq!(outside.entries().len(), 3);
+    assert_eq!(outside.take_found().len(), 3);
 
     place
         .delete("restores/abc/00000000000000000001.entry")

@@ -9,7 +9,7 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 
 /// When a faulty store fails.
@@ -19,6 +19,33 @@ pub(crate) enum Fault {
     AnswerLost,
     /// The operation is not done.
     Refused,
+    /// The first upload in parts is completed, its answer lost, and the completion's repeat is told that there is no such upload.
+    UploadUnheard,
+}
+
+/// An upload of [`Fault::UploadUnheard`].
+#[derive(Debug)]
+struct Unheard {
+    upload: Box<dyn MultipartUpload>,
+}
+
+#[async_trait::async_trait]
+impl MultipartUpload for Unheard {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        self.upload.put_part(data)
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        self.upload.complete().await?;
+        Err(Error::NotFound {
+            path: "the upload".to_owned(),
+            source: "NoSuchUpload".into(),
+        })
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// An in-memory store in which every `every`th write fails at first.
@@ -51,7 +78,8 @@ impl Faulty {
     }
 
     fn strikes(&self) -> bool {
-        (self.writes.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(self.every)
+        self.fault != Fault::UploadUnheard
+            && (self.writes.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(self.every)
     }
 }
 
@@ -86,7 +114,12 @@ impl ObjectStore for Faulty {
         if self.strikes() {
             return Err(self.error());
         }
-        self.inner.put_multipart_opts(location, opts).await
+        let upload = self.inner.put_multipart_opts(location, opts).await?;
+        if self.fault != Fault::UploadUnheard || self.failed.load(Ordering::Relaxed) > 0 {
+            return Ok(upload);
+        }
+        self.failed.fetch_add(1, Ordering::Relaxed);
+        Ok(Box::new(Unheard { upload }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {

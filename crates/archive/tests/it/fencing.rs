@@ -199,7 +199,7 @@ async fn write_through(store: Arc<Faulty>) {
         Journal::open(&archive, "restores/x")
             .await
             .unwrap()
-            .entries()
+            .take_found()
             .len(),
         3
     );
@@ -224,6 +224,13 @@ async fn a_refused_request_is_sent_again() {
 #[tokio::test]
 async fn large_segments_are_put_in_parts() {
     write_large_segment(Place::store(Faulty::new(Fault::Refused, 3))).await;
+}
+
+#[tokio::test]
+async fn an_upload_whose_completion_was_not_heard_of_is_made_again() {
+    let store = Faulty::new(Fault::UploadUnheard, 1);
+    write_large_segment(Place::store(Arc::clone(&store) as _)).await;
+    assert_eq!(store.failed.load(std::sync::atomic::Ordering::Relaxed), 1);
 }
 
 /// A segment that is too large for one request.

@@ -28,7 +28,7 @@ async fn crashed(place: &Place) -> (Run, Run) {
     let mut writer = writer(&archive, unbuffered()).await;
     let mut flushed = run(0, 2, Shape::default());
     append(&mut writer, &flushed);
-    writer.gap(8, GapCause::Control).unwrap();
+    writer.gap(8, GapCause::Control, None).unwrap();
     let third = batch(8, Shape::default());
     append(&mut writer, &third);
     flushed.extend(&third);
@@ -339,7 +339,7 @@ async fn gaps_alone_survive_a_crash() {
     let place = Place::folder();
     let archive = place.create().await;
     let mut writer = writer(&archive, options()).await;
-    writer.gap(500, GapCause::BeforeLogStart).unwrap();
+    writer.gap(500, GapCause::BeforeLogStart, None).unwrap();
     writer.flush().unwrap();
     let opened_at = writer.opened_at();
     assert_eq!(writer.durable_offset(), 500);
@@ -359,7 +359,7 @@ async fn long_lived_sidecars_stay_small() {
     let mut writer = writer(&archive, options()).await;
     for number in 0..500 {
         append(&mut writer, &batch(number * 4, Shape::default()));
-        writer.gap(number * 4 + 4, GapCause::Control).unwrap();
+        writer.gap(number * 4 + 4, GapCause::Control, None).unwrap();
         writer.flush().unwrap();
     }
     drop(writer);
@@ -398,4 +398,44 @@ async fn runs_are_written_once_and_small_ones_gathered() {
         "{}",
         writer.buffered_bytes()
     );
+}
+
+#[tokio::test]
+async fn the_epoch_of_a_batch_that_was_not_kept_is_known_after_a_crash_and_after_a_commit() {
+    let place = Place::folder();
+    let archive = place.create().await;
+    let mut first = writer(&archive, unbuffered()).await;
+    append(&mut first, &batch(0, Shape::default()));
+    first.gap(4, GapCause::Control, Some(2)).unwrap();
+    assert_eq!(first.last_leader_epoch(), Some(2));
+    first.flush().unwrap();
+    drop(first);
+    let mut recovered = writer(&archive, unbuffered()).await;
+    assert_eq!(recovered.last_leader_epoch(), Some(2));
+    commit(&mut recovered).await;
+    drop(recovered);
+    let mut continued = writer(&archive, unbuffered()).await;
+    assert_eq!(continued.last_leader_epoch(), Some(2));
+    // A manifest without batches passes it on.
+    continued.gap(5, GapCause::Filtered, None).unwrap();
+    commit(&mut continued).await;
+    assert_eq!(
+        writer(&archive, unbuffered()).await.last_leader_epoch(),
+        Some(2)
+    );
+}
+
+#[tokio::test]
+async fn an_abandoned_writer_leaves_its_open_segment_to_the_next_one() {
+    let place = Place::folder();
+    let archive = place.create().await;
+    let mut first = writer(&archive, unbuffered()).await;
+    append(&mut first, &batch(0, Shape::default()));
+    first.flush().unwrap();
+    first.abandon();
+    assert_eq!((first.buffered_bytes(), first.durable_offset()), (0, 3));
+    assert!(first.seal().is_err() && first.flush().is_err());
+    let mut second = writer(&archive, unbuffered()).await;
+    assert_eq!(second.next_offset(), 3);
+    commit(&mut second).await;
 }

@@ -208,7 +208,7 @@ async fn check(place: Place, items: &[Item], steps: &[Step], options: WriterOpti
                         Some(Content::Batch(run)) => {
                             writer.append(&run.bytes, &run.headers).unwrap()
                         }
-                        Some(Content::Gap(gap)) => writer.gap(gap.end, gap.cause).unwrap(),
+                        Some(Content::Gap(gap)) => writer.gap(gap.end, gap.cause, None).unwrap(),
                         None => break,
                     }
                 }

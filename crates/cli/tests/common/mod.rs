@@ -157,7 +157,9 @@ async fn commit(writer: &mut PartitionWriter) {
 async fn write_orders(archive: &Archive) {
     let topic = topic(archive, "orders", "AAAAAAAAAAAAAAAAAAAAAQ", 2).await;
     let mut first = writer(archive, &topic, 0, None).await;
-    first.gap(40, GapCause::BeforeLogStart).expect("a gap");
+    first
+        .gap(40, GapCause::BeforeLogStart, None)
+        .expect("a gap");
     let headers: [(&[u8], Option<&[u8]>); 2] = [(b"trace", Some(b"abc")), (b"trace", None)];
     let records: [Fields<'_>; 3] = [
         (Some(b"k0"), Some(b"v0"), &[]),
@@ -166,7 +168,7 @@ async fn write_orders(archive: &Archive) {
     ];
     append(&mut first, batch(at(40), NEW_YEAR - 2, &records));
     commit(&mut first).await;
-    first.gap(45, GapCause::Filtered).expect("a gap");
+    first.gap(45, GapCause::Filtered, None).expect("a gap");
     let options = BatchOptions {
         compression: Compression::Zstd,
         timestamp_type: TimestampType::LogAppendTime,

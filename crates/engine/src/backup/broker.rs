@@ -4,6 +4,7 @@
 //! it writes files and runs plugins; partitions with plugins are handled side by side.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use armory_kafka::{
@@ -15,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::counters::Counters;
-use super::partition::{Partition, Sealed, Taken, Workspace};
+use super::partition::{Partition, Sealed, Workspace};
 use crate::EngineError;
 use crate::budget::Budget;
 
@@ -61,6 +62,13 @@ pub(crate) struct Shared {
     pub(crate) stop: CancellationToken,
 }
 
+impl Shared {
+    pub(crate) fn tell(&self, event: Event) {
+        // The control loop outlives its brokers; once it is gone nobody needs to know.
+        let _ = self.events.send(event);
+    }
+}
+
 /// The control loop's end of a broker's task.
 #[derive(Debug)]
 pub(crate) struct BrokerHandle {
@@ -103,7 +111,8 @@ impl Broker {
                 command = self.inbox.recv() => command,
             };
             let Some(command) = command else { return };
-            self.remember(&command);
+            let mut commands = vec![command];
+            self.remember_what_waits(&mut commands);
             if self.partitions.is_empty() {
                 continue;
             }
@@ -113,10 +122,16 @@ impl Broker {
             };
             let ended = match connected {
                 Ok(mut fetcher) => {
-                    apply(&mut fetcher, &command);
+                    for command in &commands {
+                        apply(&mut fetcher, command);
+                    }
                     self.fetch(&mut fetcher, &mut backoff).await
                 }
-                Err(error) => Err(error),
+                Err(error) => {
+                    // What came meanwhile would have to wait for a connection of its own to fail.
+                    self.remember_what_waits(&mut commands);
+                    Err(error)
+                }
             };
             match ended {
                 Ok(()) => return,
@@ -138,6 +153,14 @@ impl Broker {
         Fetcher::connect(&self.shared.client, self.id, options).await
     }
 
+    /// Takes what lies in the inbox behind `commands`, the first of which may not be remembered yet.
+    fn remember_what_waits(&mut self, commands: &mut Vec<Command>) {
+        commands.extend(std::iter::from_fn(|| self.inbox.try_recv().ok()));
+        for command in commands.iter() {
+            self.remember(command);
+        }
+    }
+
     fn remember(&mut self, command: &Command) {
         match command {
             Command::Assign { partition, .. } => {
@@ -153,13 +176,8 @@ impl Broker {
     fn give_back(&mut self, error: &armory_kafka::Error) {
         let why = crate::error::sentence(error);
         for (_, partition) in std::mem::take(&mut self.partitions) {
-            self.tell(Event::Unplaced(partition, why.clone()));
+            self.shared.tell(Event::Unplaced(partition, why.clone()));
         }
-    }
-
-    fn tell(&self, event: Event) {
-        // The control loop outlives its brokers; once it is gone nobody needs to know.
-        let _ = self.shared.events.send(event);
     }
 
     /// Fetches until the connection breaks, or the run stops. What has come is handled before it returns.
@@ -264,9 +282,12 @@ impl Broker {
             };
             fetcher.remove(&fetch.topic, fetch.partition);
             self.partitions.remove(&key);
-            self.tell(match code {
+            self.shared.tell(match code {
                 ErrorCode::OFFSET_OUT_OF_RANGE => Event::OutOfRange(partition),
-                code if code.is_retriable() => Event::Unplaced(partition, code.to_string()),
+                // A broker's own trouble, which says nothing about the partition.
+                code if code.is_retriable() || code == ErrorCode::UNKNOWN_SERVER_ERROR => {
+                    Event::Unplaced(partition, code.to_string())
+                }
                 code => {
                     let error = armory_kafka::Error::broker(
                         self.id,
@@ -304,7 +325,7 @@ impl Broker {
         }
         async move {
             for task in tasks {
-                // A panic has been logged; its partition is poisoned but its bytes are not in the archive.
+                // It does not panic, and is not cancelled.
                 let _ = task.await;
             }
         }
@@ -331,31 +352,20 @@ fn apply(fetcher: &mut Fetcher, command: &Command) {
 fn take_all(shared: &Shared, fetches: Vec<(Arc<Partition>, PartitionFetch)>) {
     let mut workspace = Workspace::default();
     for (partition, fetch) in fetches {
-        let taken = partition.take(&fetch, &mut workspace, &shared.counters, &shared.budget);
-        let events = &shared.events;
-        match taken {
-            Ok(Taken {
-                sealed,
-                reached_end,
-                holes,
-                trimmed,
-            }) => {
-                if let Some((from, until)) = trimmed {
-                    let _ = events.send(Event::Trimmed(Arc::clone(&partition), from, until));
-                }
-                if let Some(holes) = holes {
-                    let _ = events.send(Event::Holes(Arc::clone(&partition), holes));
-                }
-                for sealed in sealed {
-                    let _ = events.send(Event::Sealed(Arc::clone(&partition), sealed));
-                }
-                if reached_end {
-                    let _ = events.send(Event::ReachedEnd(partition));
-                }
-            }
-            Err(error) => {
-                let _ = events.send(Event::Failed(partition, error));
-            }
+        let offset = fetch.fetch_offset;
+        let taken = catch_unwind(AssertUnwindSafe(|| {
+            partition.take(&fetch, &mut workspace, shared);
+        }));
+        if taken.is_err() {
+            // How far the writer came nobody knows. The others of the answer are as they were.
+            partition.suspend();
+            workspace = Workspace::default();
+            let what = format!("a panic at offset {offset}; please report it with its message");
+            shared.tell(Event::Failed(partition, EngineError::Task(what)));
         }
     }
 }
+
+#[cfg(test)]
+#[path = "broker_tests.rs"]
+mod tests;

@@ -40,6 +40,11 @@ impl Commits {
         self.fill();
     }
 
+    /// Whether segments of the partition are on their way.
+    pub(crate) fn holds(&self, partition: &PartitionKey) -> bool {
+        self.waiting.contains_key(partition)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }

@@ -1,16 +1,21 @@
-//! The control loop of a backup: follows the cluster (`follow.rs`), places partitions on brokers (`place.rs`), seals and commits.
+//! The control loop of a backup: follows the cluster (`follow.rs`), places partitions on brokers (`place.rs`), seals and commits,
+//! and decides what becomes of what fails (`failures.rs`).
 
+mod failures;
 mod follow;
 mod place;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use armory_archive::{Archive, Codec, PartitionKey, WriterIdentity};
+use armory_archive::{
+    Archive, ArchiveError, PartitionKey, PartitionWriter, WriterIdentity, WriterOptions,
+};
 use armory_kafka::{Client, ClientConfig};
 use armory_resources::job::BackupJob;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +29,8 @@ use crate::budget::Budget;
 use crate::error::sentence;
 use crate::plugins::PluginSet;
 use crate::{BackupProgress, EngineError, Level, Observer, Remark};
+use failures::{Closed, Patience, Subject};
+use place::Unplaced;
 
 /// How often open segments are made durable, closed by age or for lack of room, and progress is told.
 const TICK: Duration = Duration::from_millis(250);
@@ -39,17 +46,30 @@ pub(crate) struct Control {
     events: mpsc::UnboundedReceiver<Event>,
     archive: Archive,
     identity: WriterIdentity,
-    compression: Option<(Codec, Option<i32>)>,
+    /// For every partition, but for the digests of its topic's plugins.
+    writer_options: WriterOptions,
     plugins: PluginSet,
     started: Instant,
     topics: BTreeMap<String, Followed>,
     brokers: HashMap<i32, BrokerHandle>,
     placed: HashMap<PartitionKey, i32>,
-    /// Partitions without a leader to fetch from; asked for again at the next refresh.
-    unplaced: Vec<Arc<Partition>>,
+    unplaced: HashMap<PartitionKey, Unplaced>,
     commits: Commits,
-    failed: Vec<String>,
-    done: usize,
+    /// A flush of open segments under way.
+    flushing: JoinSet<()>,
+    /// Partitions to be opened, again or at last.
+    closed: HashMap<PartitionKey, Closed>,
+    openings: JoinSet<(PartitionKey, Result<PartitionWriter, ArchiveError>)>,
+    patience: HashMap<PartitionKey, Patience>,
+    /// Every partition that was ever to be followed.
+    known: HashSet<PartitionKey>,
+    /// Followed partitions that are done or given up.
+    ended: HashSet<PartitionKey>,
+    /// What did not come to its end, for the end of the run.
+    failures: BTreeMap<Subject, String>,
+    /// Whether something waits for the next look at the cluster.
+    is_urgent: bool,
+    is_finishing: bool,
     summary: BackupSummary,
 }
 
@@ -66,6 +86,13 @@ impl Control {
         let plugins = PluginSet::load(&job.plugins, armory_plugins::World::Backup).await?;
         let identity =
             WriterIdentity::new(job.name.clone(), archive.next_generation(&job.name).await?);
+        let writer_options = WriterOptions {
+            take_over: job.take_over,
+            rollover_bytes: job.rollover.size,
+            compression,
+            write_buffer: usize::try_from(job.write_buffer).unwrap_or(usize::MAX),
+            ..WriterOptions::new(identity.clone())
+        };
         let (sender, events) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             client,
@@ -85,16 +112,23 @@ impl Control {
             events,
             archive,
             identity,
-            compression,
+            writer_options,
             plugins,
             started: Instant::now(),
             topics: BTreeMap::new(),
             brokers: HashMap::new(),
             placed: HashMap::new(),
-            unplaced: Vec::new(),
+            unplaced: HashMap::new(),
             commits: Commits::default(),
-            failed: Vec::new(),
-            done: 0,
+            flushing: JoinSet::new(),
+            closed: HashMap::new(),
+            openings: JoinSet::new(),
+            patience: HashMap::new(),
+            known: HashSet::new(),
+            ended: HashSet::new(),
+            failures: BTreeMap::new(),
+            is_urgent: false,
+            is_finishing: false,
             summary: BackupSummary::default(),
         })
     }
@@ -105,9 +139,9 @@ impl Control {
         let committed = self.finish().await;
         outcome?;
         committed?;
-        if !self.failed.is_empty() {
+        if !self.failures.is_empty() {
             return Err(EngineError::Partitions {
-                failed: self.failed,
+                failed: self.failures.into_values().collect(),
                 total: self.summary.partitions,
             });
         }
@@ -120,7 +154,7 @@ impl Control {
             () = stop.cancelled() => return Ok(()),
             first = self.refresh() => first?,
         }
-        if self.until == Until::CaughtUp && self.topics.is_empty() {
+        if self.until == Until::CaughtUp && self.topics.is_empty() && self.failures.is_empty() {
             return Err(EngineError::NoTopic {
                 selection: self.job.topics.to_string(),
             });
@@ -136,16 +170,21 @@ impl Control {
                 () = stop.cancelled() => return Ok(()),
                 event = self.events.recv() => {
                     let event = event.expect("the control loop holds a sender itself");
-                    let urgent = matches!(event, Event::Unplaced(..) | Event::OutOfRange(..));
                     self.on_event(event);
-                    if urgent {
-                        // Leaders that moved are asked for soon, with room for the election to end.
-                        refresh.reset_after(Duration::from_millis(200));
-                    }
                 }
                 Some(finished) = self.commits.next() => self.on_commit(finished?),
+                Some(opened) = self.openings.join_next() => {
+                    let (key, writer) = opened?;
+                    self.on_opened(key, writer);
+                }
+                Some(flushed) = self.flushing.join_next() => flushed?,
                 _ = refresh.tick() => {
-                    if let Err(error) = self.refresh().await {
+                    // What is asked of a silent broker may take as long as it likes; the stop does not wait for it.
+                    let refreshed = tokio::select! {
+                        () = stop.cancelled() => return Ok(()),
+                        refreshed = self.refresh() => refreshed,
+                    };
+                    if let Err(error) = refreshed {
                         if !error.is_transient() {
                             return Err(error);
                         }
@@ -154,12 +193,18 @@ impl Control {
                 }
                 _ = tick.tick() => {
                     ticks = ticks.wrapping_add(1);
-                    self.close_what_is_due()?;
+                    self.open_what_is_due();
+                    self.close_what_is_due();
                     if ticks.is_multiple_of(TICKS_PER_FLUSH) {
-                        self.flush().await?;
+                        self.flush();
                     }
+                    self.remark_on_unplaced();
                     self.observer.backup_progress(&self.progress());
                 }
+            }
+            if std::mem::take(&mut self.is_urgent) {
+                // Leaders that moved are asked for soon, with room for the election to end.
+                refresh.reset_after(Duration::from_millis(200));
             }
         }
         Ok(())
@@ -167,9 +212,12 @@ impl Control {
 
     fn is_over(&self) -> bool {
         let all = self.partitions().count();
+        let all_ended = self.ended.len() >= all && self.closed.is_empty();
         match self.until {
-            Until::CaughtUp => self.done + self.failed.len() >= all && self.commits.is_empty(),
-            Until::Stopped => all > 0 && self.failed.len() >= all,
+            // An event may tell of a failure.
+            Until::CaughtUp => all_ended && self.commits.is_empty() && self.events.is_empty(),
+            // Without `--once` partitions end only by being given up.
+            Until::Stopped => all_ended && all > 0,
         }
     }
 
@@ -185,65 +233,52 @@ impl Control {
 
     fn on_event(&mut self, event: Event) {
         match event {
-            Event::Unplaced(partition, why) => {
-                tracing::debug!(partition = partition.name(), why, "looking for its leader");
-                self.placed.remove(&partition.key);
-                self.unplaced.push(partition);
-            }
-            Event::OutOfRange(partition) => {
-                self.placed.remove(&partition.key);
-                self.unplaced.push(partition);
-            }
-            Event::Failed(partition, error) => self.fail(&partition, format!("{}: {}", partition.name(), sentence(&error))),
+            Event::Unplaced(partition, why) => self.on_unplaced(partition, why),
+            Event::OutOfRange(partition) => self.on_unplaced(partition, "its offset is out of range".to_owned()),
+            Event::Failed(partition, error) => self.on_failure(&partition, &error),
             Event::Holes(partition, offsets) => self.remark(
                 Level::Warning,
                 format!("{}: {offsets} offsets are absent at the source although the topic is not compacted; recorded as a gap", partition.name()),
             ),
             Event::Trimmed(partition, from, until) => self.remark_on_trimmed(&partition, from, until),
-            Event::Sealed(partition, sealed) => self.commits.add(partition, sealed),
+            Event::Sealed(partition, sealed) => {
+                // What is sealed after a failed commit would leave a hole in the chain.
+                let failed = partition.state().writer.chain().has_failed();
+                if !failed {
+                    self.commits.add(partition, sealed);
+                }
+            }
             Event::ReachedEnd(partition) => {
-                self.done += 1;
-                self.unassign(&partition);
+                if self.is_current(&partition) && partition.state().phase == Phase::Done {
+                    self.unassign(&partition);
+                    self.ended.insert(partition.key.clone());
+                }
             }
         }
     }
 
-    fn on_commit(&mut self, finished: Finished) {
-        match finished.result {
-            Ok(committed) => self.shared.counters.committed(&committed),
-            Err(error) => self.fail(
-                &finished.partition,
-                format!("{}: {}", finished.partition.name(), sentence(&error)),
-            ),
-        }
-    }
-
-    fn fail(&mut self, partition: &Partition, why: String) {
-        let before = std::mem::replace(&mut partition.state().phase, Phase::Failed);
-        if before == Phase::Failed {
+    fn on_unplaced(&mut self, partition: Arc<Partition>, why: String) {
+        if !self.is_current(&partition) {
             return;
         }
-        if before == Phase::Done {
-            self.done -= 1;
-        }
-        self.unassign(partition);
-        self.remark(Level::Warning, format!("given up: {why}"));
-        self.failed.push(why);
+        tracing::debug!(partition = partition.name(), why, "looking for its leader");
+        self.placed.remove(&partition.key);
+        self.want_placed(partition, why);
+        self.is_urgent = true;
     }
 
-    fn seal(&mut self, partition: &Arc<Partition>) {
-        match partition.seal(&self.shared.budget) {
-            Ok(Some(sealed)) => self.commits.add(Arc::clone(partition), sealed),
-            Ok(None) => {}
-            Err(error) => self.fail(
-                partition,
-                format!("{}: {}", partition.name(), sentence(&error)),
-            ),
+    fn on_commit(&mut self, finished: Finished) {
+        match finished.result {
+            Ok(committed) => {
+                self.patience.remove(&finished.partition.key);
+                self.shared.counters.committed(&committed);
+            }
+            Err(error) => self.on_failure(&finished.partition, &error.into()),
         }
     }
 
     /// Seals segments that are old enough, and the largest ones when memory is short.
-    fn close_what_is_due(&mut self) -> Result<(), EngineError> {
+    fn close_what_is_due(&self) {
         let now = jiff::Timestamp::now().as_millisecond();
         let timeout = i64::try_from(self.job.rollover.timeout.as_millis()).unwrap_or(i64::MAX);
         let due: Vec<_> = self
@@ -260,7 +295,7 @@ impl Control {
             .cloned()
             .collect();
         for partition in due {
-            self.seal(&partition);
+            partition.seal(&self.shared);
         }
         let limit = self.shared.budget.buffer_limit();
         if self.shared.budget.buffered() >= limit / 2 {
@@ -281,14 +316,16 @@ impl Control {
                     break;
                 }
                 open_bytes -= bytes;
-                self.seal(&partition);
+                partition.seal(&self.shared);
             }
         }
-        Ok(())
     }
 
-    /// Makes durable what lies in open segments, where the storage can.
-    async fn flush(&mut self) -> Result<(), EngineError> {
+    /// Makes durable what lies in open segments, where the storage can. Not while the flush before is under way.
+    fn flush(&mut self) {
+        if !self.flushing.is_empty() {
+            return;
+        }
         let unflushed: Vec<_> = self
             .partitions()
             .filter(|partition| {
@@ -299,26 +336,24 @@ impl Control {
             .cloned()
             .collect();
         if unflushed.is_empty() {
-            return Ok(());
+            return;
         }
-        let events = self.shared.events.clone();
-        tokio::task::spawn_blocking(move || {
+        let shared = Arc::clone(&self.shared);
+        self.flushing.spawn_blocking(move || {
             for partition in unflushed {
-                if let Err(error) = partition.flush() {
-                    let _ = events.send(Event::Failed(partition, error));
-                }
+                partition.flush(&shared);
             }
-        })
-        .await?;
-        Ok(())
+        });
     }
 
     fn progress(&self) -> BackupProgress {
         let counts = self.shared.counters.read();
+        let mut done = 0;
         let lag = self
             .partitions()
             .map(|partition| {
                 let state = partition.state();
+                done += usize::from(state.phase == Phase::Done);
                 let end = state.stop_at.unwrap_or(state.high_watermark);
                 u64::try_from(end.saturating_sub(state.writer.durable_offset())).unwrap_or(0)
             })
@@ -326,9 +361,9 @@ impl Control {
         BackupProgress {
             elapsed: self.started.elapsed(),
             topics: self.topics.len(),
-            partitions: self.summary.partitions,
-            partitions_done: self.done,
-            partitions_failed: self.failed.len(),
+            partitions: self.known.len(),
+            partitions_done: done,
+            partitions_failed: self.failed_partitions(),
             records: counts.records,
             bytes: counts.bytes,
             filtered: counts.filtered,
@@ -338,25 +373,36 @@ impl Control {
         }
     }
 
+    fn drain_events(&mut self) {
+        while let Ok(event) = self.events.try_recv() {
+            self.on_event(event);
+        }
+    }
+
     /// Stops fetching, commits everything that was taken in, and leaves the hint where the chains end.
     async fn finish(&mut self) -> Result<(), EngineError> {
         self.shared.stop.cancel();
         for (_, handle) in std::mem::take(&mut self.brokers) {
             handle.task.await?;
         }
-        // What the brokers' tasks said last; among it segments to commit.
-        while let Ok(event) = self.events.try_recv() {
-            self.on_event(event);
+        while let Some(flushed) = self.flushing.join_next().await {
+            flushed?;
         }
+        self.openings.shutdown().await;
+        // Nothing is opened again from now on.
+        self.is_finishing = true;
+        // What the brokers' tasks said last; among it segments to commit, and after it what is still open.
+        self.drain_events();
         let open: Vec<_> = self.partitions().cloned().collect();
         for partition in &open {
-            if partition.state().phase != Phase::Failed {
-                self.seal(partition);
-            }
+            partition.seal(&self.shared);
         }
+        self.drain_events();
         while let Some(finished) = self.commits.next().await {
             self.on_commit(finished?);
+            self.drain_events();
         }
+        self.record_closed();
         let ends: Vec<_> = open
             .iter()
             .filter_map(|partition| partition.state().writer.chain_end())
@@ -376,6 +422,8 @@ impl Control {
             ..
         } = progress;
         self.summary = BackupSummary {
+            topics: self.topics.len(),
+            partitions: self.known.len(),
             records,
             bytes,
             filtered,
@@ -387,3 +435,6 @@ impl Control {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

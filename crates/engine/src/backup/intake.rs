@@ -14,8 +14,12 @@ use armory_records::{Batch, BatchError, BatchHeader, Batches, DecodeBuffer};
 /// One thing to do with a partition, in offset order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// There is nothing to store up to `until` (exclusive).
-    Gap { until: i64, cause: GapCause },
+    /// There is nothing to store up to `until` (exclusive). Where the source has batches there, `leader_epoch` is the last one's.
+    Gap {
+        until: i64,
+        cause: GapCause,
+        leader_epoch: Option<i32>,
+    },
     /// A run of whole batches without anything between them: their bytes in the answer, and their headers.
     Keep {
         bytes: Range<usize>,
@@ -91,9 +95,10 @@ impl Intake {
                 continue;
             }
             self.explain_hole(header.base_offset, log_start);
+            let epoch = Some(header.partition_leader_epoch);
             match control {
-                Some(_) => self.gap(header.next_offset(), GapCause::Control),
-                None if is_aborted => self.gap(header.next_offset(), GapCause::Aborted),
+                Some(_) => self.gap(header.next_offset(), GapCause::Control, epoch),
+                None if is_aborted => self.gap(header.next_offset(), GapCause::Aborted, epoch),
                 None => self.keep(bytes, header),
             }
         }
@@ -104,27 +109,33 @@ impl Intake {
     fn explain_hole(&mut self, base_offset: i64, log_start: i64) {
         if self.position < log_start.min(base_offset) {
             self.trimmed = Some((self.position, log_start.min(base_offset)));
-            self.gap(log_start.min(base_offset), GapCause::BeforeLogStart);
+            self.gap(log_start.min(base_offset), GapCause::BeforeLogStart, None);
         }
         if self.position < base_offset {
             self.unexplained += base_offset.abs_diff(self.position);
-            self.gap(base_offset, GapCause::AbsentAtSource);
+            self.gap(base_offset, GapCause::AbsentAtSource, None);
         }
     }
 
-    fn gap(&mut self, until: i64, cause: GapCause) {
+    fn gap(&mut self, until: i64, cause: GapCause, leader_epoch: Option<i32>) {
         debug_assert!(until > self.position, "a gap is never empty");
         self.position = until;
         if let Some(Step::Gap {
             until: last,
             cause: same,
+            leader_epoch: last_epoch,
         }) = self.steps.last_mut()
             && *same == cause
         {
             *last = until;
+            *last_epoch = leader_epoch;
             return;
         }
-        self.steps.push(Step::Gap { until, cause });
+        self.steps.push(Step::Gap {
+            until,
+            cause,
+            leader_epoch,
+        });
     }
 
     fn keep(&mut self, bytes: Range<usize>, header: BatchHeader) {

@@ -139,21 +139,24 @@ fn offsets_before_the_log_start_and_holes_have_their_own_causes() {
         steps[0],
         Step::Gap {
             until: 8,
-            cause: GapCause::BeforeLogStart
+            cause: GapCause::BeforeLogStart,
+            leader_epoch: None
         }
     );
     assert_eq!(
         steps[1],
         Step::Gap {
             until: 10,
-            cause: GapCause::AbsentAtSource
+            cause: GapCause::AbsentAtSource,
+            leader_epoch: None
         }
     );
     assert_eq!(
         steps[3],
         Step::Gap {
             until: 15,
-            cause: GapCause::AbsentAtSource
+            cause: GapCause::AbsentAtSource,
+            leader_epoch: None
         }
     );
     assert_eq!(kept(&steps), [0, 0, 1, 0, 1]);
@@ -166,7 +169,8 @@ fn a_batch_that_holds_the_log_start_is_kept_whole() {
         steps[0],
         Step::Gap {
             until: 5,
-            cause: GapCause::BeforeLogStart
+            cause: GapCause::BeforeLogStart,
+            leader_epoch: None
         }
     );
     assert_eq!(kept(&steps), [0, 1]);
@@ -205,7 +209,7 @@ fn aborted_transactions_and_markers_become_gaps() {
     assert_eq!(
         steps
             .iter()
-            .filter_map(|step| if let Step::Gap { until, cause } = step {
+            .filter_map(|step| if let Step::Gap { until, cause, .. } = step {
                 Some((*until, *cause))
             } else {
                 None

@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use armory_archive::{GapCause, PartitionKey, PartitionWriter, SealedSegment};
+use armory_archive::{ArchiveError, GapCause, PartitionKey, PartitionWriter, SealedSegment};
 use armory_kafka::PartitionFetch;
 use armory_plugins::Chain;
 use armory_records::{Batch, BatchHeader, DecodeBuffer};
 use uuid::Uuid;
 
-use super::counters::Counters;
+use super::broker::{Event, Shared};
 use super::intake::{Intake, Step};
 use super::transform::{TransformError, Transformed, transform_batch};
 use crate::EngineError;
@@ -49,6 +49,8 @@ pub(crate) struct State {
     pub(crate) stop_at: Option<i64>,
     /// The last high watermark heard of.
     pub(crate) high_watermark: i64,
+    /// The highest log start heard of: what lies before it is gone at the source. −1 while nobody said.
+    pub(crate) log_start: i64,
     /// Whether a hole that nobody explained was already remarked upon.
     pub(crate) warned_of_holes: bool,
 }
@@ -58,6 +60,9 @@ pub(crate) enum Phase {
     Streaming,
     /// `--once` has all it came for.
     Done,
+    /// Something went wrong. Nothing is taken in or sealed, for it would not follow what there is, until the control loop
+    /// has decided whether the partition is opened again or given up.
+    Stopped,
     /// Given up, with a remark.
     Failed,
 }
@@ -72,26 +77,6 @@ pub(crate) struct Workspace {
 
 /// A segment to commit, with what it holds in memory until then.
 pub(crate) type Sealed = (SealedSegment, Charge);
-
-/// What handling an answer needs besides the answer.
-struct Taking<'a> {
-    sealed: &'a mut Vec<Sealed>,
-    budget: &'a Arc<Budget>,
-    counters: &'a Counters,
-}
-
-/// What handling an answer asks of the caller.
-#[derive(Debug, Default)]
-pub(crate) struct Taken {
-    /// Segments to commit, in order.
-    pub(crate) sealed: Vec<Sealed>,
-    /// `--once` has reached its end here.
-    pub(crate) reached_end: bool,
-    /// Offsets that were missing without an explanation, the first time this happens.
-    pub(crate) holes: Option<u64>,
-    /// Offsets `[from, until)` that retention removed before they could be archived.
-    pub(crate) trimmed: Option<(i64, i64)>,
-}
 
 impl Partition {
     pub(crate) fn new(
@@ -109,6 +94,7 @@ impl Partition {
             phase: Phase::Streaming,
             stop_at: None,
             high_watermark: -1,
+            log_start: -1,
             warned_of_holes: false,
         };
         Partition {
@@ -117,6 +103,19 @@ impl Partition {
             key,
             state: Mutex::new(state),
         }
+    }
+
+    /// The same partition with another writer, after the one before was abandoned.
+    pub(crate) fn opened_again(&self, writer: PartitionWriter, budget: &Arc<Budget>) -> Partition {
+        let again = Partition::new(Arc::clone(&self.topic), self.key.clone(), writer, budget);
+        let before = self.state();
+        let mut state = again.state();
+        state.stop_at = before.stop_at;
+        state.high_watermark = before.high_watermark;
+        state.log_start = before.log_start;
+        state.warned_of_holes = before.warned_of_holes;
+        drop((before, state));
+        again
     }
 
     /// The state. A panic elsewhere while it was held leaves it readable: what is durable is in the archive, not here.
@@ -131,80 +130,95 @@ impl Partition {
 
     /// Takes in one answer without an error. Blocks on the file system and on plugins.
     pub(crate) fn take(
-        &self,
+        self: &Arc<Self>,
         fetch: &PartitionFetch,
         workspace: &mut Workspace,
-        counters: &Counters,
-        budget: &Arc<Budget>,
-    ) -> Result<Taken, EngineError> {
+        shared: &Shared,
+    ) {
         let mut state = self.state();
         if state.phase != Phase::Streaming {
-            return Ok(Taken::default());
+            return;
         }
+        // Until all of it is in nothing may follow, be it that an error or a panic ends this: the fetcher has gone on, and what it
+        // skipped would pass for a hole at the source.
+        state.phase = Phase::Stopped;
         state.high_watermark = fetch.high_watermark;
-        let mut sealed = Vec::new();
-        let mut taking = Taking {
-            sealed: &mut sealed,
-            budget,
-            counters,
-        };
-        let result = self.append(&mut state.writer, &mut taking, fetch, workspace);
-        state.count_memory();
-        let holes = result?;
-
+        state.log_start = state.log_start.max(fetch.log_start_offset);
+        let appended = self.append(&mut state, fetch, workspace, shared);
         let reached_end = state
             .stop_at
             .is_some_and(|stop| state.writer.next_offset() >= stop);
-        if reached_end {
-            state.phase = Phase::Done;
-            sealed.extend(seal(&mut state.writer, budget)?);
-            state.count_memory();
+        let taken = appended.and_then(|unexplained| {
+            if reached_end {
+                self.send_sealed(&mut state.writer, shared)?;
+            }
+            Ok(unexplained)
+        });
+        state.count_memory();
+        let unexplained = match taken {
+            Ok(unexplained) => unexplained,
+            Err(error) => return shared.tell(Event::Failed(Arc::clone(self), error)),
+        };
+        if let Some((from, until)) = workspace.intake.trimmed
+            && from > 0
+        {
+            shared.tell(Event::Trimmed(Arc::clone(self), from, until));
         }
-        let holes = (holes > 0
+        if unexplained > 0
             && !self.topic.compacted
-            && !std::mem::replace(&mut state.warned_of_holes, true))
-        .then_some(holes);
-        Ok(Taken {
-            sealed,
-            reached_end,
-            holes,
-            trimmed: workspace.intake.trimmed.filter(|(from, _)| *from > 0),
-        })
+            && !std::mem::replace(&mut state.warned_of_holes, true)
+        {
+            shared.tell(Event::Holes(Arc::clone(self), unexplained));
+        }
+        state.phase = if reached_end {
+            shared.tell(Event::ReachedEnd(Arc::clone(self)));
+            Phase::Done
+        } else {
+            Phase::Streaming
+        };
     }
 
     fn append(
-        &self,
-        writer: &mut PartitionWriter,
-        taking: &mut Taking<'_>,
+        self: &Arc<Self>,
+        state: &mut State,
         fetch: &PartitionFetch,
         workspace: &mut Workspace,
+        shared: &Shared,
     ) -> Result<u64, EngineError> {
+        let log_start = state.log_start;
+        let writer = &mut state.writer;
         let Workspace {
             intake,
             decode,
             encoded,
         } = workspace;
         let position = writer.next_offset();
+        if fetch.fetch_offset > position.max(log_start) {
+            return Err(ArchiveError::NotContiguous {
+                partition: self.key.clone(),
+                expected: position,
+                found: fetch.fetch_offset,
+            }
+            .into());
+        }
         intake
-            .read(
-                &fetch.records,
-                &fetch.aborted,
-                fetch.log_start_offset,
-                position,
-                decode,
-            )
+            .read(&fetch.records, &fetch.aborted, log_start, position, decode)
             .map_err(|damaged| self.damaged(damaged.offset, damaged.source))?;
         for step in &intake.steps {
             match step {
-                Step::Gap { until, cause } => writer.gap(*until, *cause)?,
+                Step::Gap {
+                    until,
+                    cause,
+                    leader_epoch,
+                } => writer.gap(*until, *cause, *leader_epoch)?,
                 Step::Keep { bytes, headers } => {
                     let headers = &intake.headers[headers.clone()];
                     let bytes = &fetch.records[bytes.clone()];
                     match &self.topic.chain {
-                        None => self.append_run(writer, taking, bytes, headers)?,
+                        None => self.append_run(writer, shared, bytes, headers)?,
                         Some(chain) => self.append_transformed(
                             writer,
-                            taking,
+                            shared,
                             bytes,
                             headers,
                             i64::MIN,
@@ -213,7 +227,7 @@ impl Partition {
                             encoded,
                         )?,
                     }
-                    taking.counters.took(headers, bytes.len());
+                    shared.counters.took(headers, bytes.len());
                 }
                 Step::KeepFrom { bytes, header } => {
                     let from = writer.next_offset();
@@ -221,7 +235,7 @@ impl Partition {
                     let bytes = &fetch.records[bytes.clone()];
                     self.append_transformed(
                         writer,
-                        taking,
+                        shared,
                         bytes,
                         headers,
                         from,
@@ -229,25 +243,29 @@ impl Partition {
                         decode,
                         encoded,
                     )?;
-                    taking.counters.took(headers, bytes.len());
+                    shared.counters.took(headers, bytes.len());
                 }
             }
         }
-        // Everything was removed by retention, and nothing follows yet: the gap is known without a batch.
+        // Everything was removed by retention, and nothing that can be read follows yet: the gap is known without a batch.
+        let readable_end = match fetch.last_stable_offset {
+            -1 => fetch.high_watermark,
+            last_stable => last_stable,
+        };
         if fetch.records.is_empty()
             && fetch.log_start_offset > writer.next_offset()
-            && fetch.log_start_offset == fetch.high_watermark
+            && fetch.log_start_offset >= readable_end
         {
-            writer.gap(fetch.log_start_offset, GapCause::BeforeLogStart)?;
+            writer.gap(fetch.log_start_offset, GapCause::BeforeLogStart, None)?;
         }
         Ok(intake.unexplained)
     }
 
     /// Appends a run of batches, closing a segment wherever it reaches its size.
     fn append_run(
-        &self,
+        self: &Arc<Self>,
         writer: &mut PartitionWriter,
-        taking: &mut Taking<'_>,
+        shared: &Shared,
         mut bytes: &[u8],
         mut headers: &[BatchHeader],
     ) -> Result<(), EngineError> {
@@ -265,7 +283,7 @@ impl Partition {
             bytes = &bytes[size..];
             headers = &headers[count..];
             if writer.is_full() {
-                taking.sealed.extend(seal(writer, taking.budget)?);
+                self.send_sealed(writer, shared)?;
             }
         }
         Ok(())
@@ -276,9 +294,9 @@ impl Partition {
         reason = "the parts of one workspace, borrowed separately"
     )]
     fn append_transformed(
-        &self,
+        self: &Arc<Self>,
         writer: &mut PartitionWriter,
-        taking: &mut Taking<'_>,
+        shared: &Shared,
         bytes: &[u8],
         headers: &[BatchHeader],
         from: i64,
@@ -302,7 +320,7 @@ impl Partition {
                         TransformError::Batch(source) => self.damaged(header.base_offset, source),
                         TransformError::Plugin(source) => self.plugin_error(source),
                     })?;
-            taking.counters.filtered(filtered);
+            shared.counters.filtered(filtered);
             match transformed {
                 Transformed::Unchanged => {
                     writer.append(batch_bytes, std::slice::from_ref(header))?
@@ -310,29 +328,81 @@ impl Partition {
                 Transformed::Encoded(header) => {
                     writer.append(encoded, std::slice::from_ref(&header))?
                 }
-                Transformed::Nothing => writer.gap(header.next_offset(), GapCause::Filtered)?,
+                Transformed::Nothing => {
+                    let epoch = Some(header.partition_leader_epoch);
+                    writer.gap(header.next_offset(), GapCause::Filtered, epoch)?;
+                }
             }
             if writer.is_full() {
-                taking.sealed.extend(seal(writer, taking.budget)?);
+                self.send_sealed(writer, shared)?;
             }
         }
         Ok(())
     }
 
     /// Takes what is open out of the writer, to be committed.
-    pub(crate) fn seal(&self, budget: &Arc<Budget>) -> Result<Option<Sealed>, EngineError> {
-        let mut state = self.state();
-        let sealed = seal(&mut state.writer, budget)?;
-        state.count_memory();
-        Ok(sealed)
+    pub(crate) fn seal(self: &Arc<Self>, shared: &Shared) {
+        self.with_writer(shared, |writer| self.send_sealed(writer, shared));
     }
 
     /// Makes durable what is open, where the storage can.
-    pub(crate) fn flush(&self) -> Result<(), EngineError> {
+    pub(crate) fn flush(self: &Arc<Self>, shared: &Shared) {
+        self.with_writer(shared, |writer| Ok(writer.flush()?));
+    }
+
+    /// Uses the writer of a partition that is sound. After an error it no longer is.
+    fn with_writer(
+        self: &Arc<Self>,
+        shared: &Shared,
+        work: impl FnOnce(&mut PartitionWriter) -> Result<(), EngineError>,
+    ) {
         let mut state = self.state();
-        let flushed = state.writer.flush();
+        if !matches!(state.phase, Phase::Streaming | Phase::Done) {
+            return;
+        }
+        let worked = work(&mut state.writer);
         state.count_memory();
-        Ok(flushed?)
+        if let Err(error) = worked {
+            state.phase = Phase::Stopped;
+            shared.tell(Event::Failed(Arc::clone(self), error));
+        }
+    }
+
+    /// Stops for good. What was taken in before the failure is sound and still committed, unless it is the writer that failed.
+    /// Returns what the partition was before.
+    pub(crate) fn give_up(self: &Arc<Self>, shared: &Shared) -> Phase {
+        let mut state = self.state();
+        let before = std::mem::replace(&mut state.phase, Phase::Failed);
+        if before != Phase::Failed
+            && let Err(error) = self.send_sealed(&mut state.writer, shared)
+        {
+            tracing::debug!(partition = self.name(), %error, "the rest is not committed");
+        }
+        state.abandon();
+        before
+    }
+
+    /// Stops with what is open dropped: it is fetched again, or found again on a folder, when the partition is opened again.
+    pub(crate) fn suspend(&self) {
+        let mut state = self.state();
+        state.phase = Phase::Stopped;
+        state.abandon();
+    }
+
+    /// Seals, and queues the segment for its commit. The queue is filled under the state's lock, so that it has the order of the
+    /// chain: a commit waits for the one before, which must not stand behind it.
+    fn send_sealed(
+        self: &Arc<Self>,
+        writer: &mut PartitionWriter,
+        shared: &Shared,
+    ) -> Result<(), EngineError> {
+        let Some(segment) = writer.seal()? else {
+            return Ok(());
+        };
+        let mut charge = shared.budget.charge();
+        charge.set(segment.buffered_bytes());
+        shared.tell(Event::Sealed(Arc::clone(self), (segment, charge)));
+        Ok(())
     }
 
     fn damaged(&self, offset: i64, source: armory_records::BatchError) -> EngineError {
@@ -359,13 +429,13 @@ impl State {
         let bytes = self.writer.buffered_bytes();
         self.charge.set(bytes);
     }
+
+    fn abandon(&mut self) {
+        self.writer.abandon();
+        self.count_memory();
+    }
 }
 
-fn seal(writer: &mut PartitionWriter, budget: &Arc<Budget>) -> Result<Option<Sealed>, EngineError> {
-    let Some(segment) = writer.seal()? else {
-        return Ok(None);
-    };
-    let mut charge = budget.charge();
-    charge.set(segment.buffered_bytes());
-    Ok(Some((segment, charge)))
-}
+#[cfg(test)]
+#[path = "partition_tests.rs"]
+pub(crate) mod tests;

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use armory_archive::GapCause;
-use armory_kafka::{Client, EpochQuery, OffsetSpec};
+use armory_kafka::{Client, EpochEnd, EpochQuery, Error, ErrorCode, OffsetSpec, TopicFilter};
 
 use super::partition::Partition;
 use crate::EngineError;
@@ -25,8 +25,8 @@ pub(crate) struct Position {
     pub(crate) high_watermark: i64,
     /// Offsets `[from, until)` that were archived by nobody and are gone at the source.
     pub(crate) lost: Option<(i64, i64)>,
-    /// The offset at which the topic's history departs from the archived one.
-    pub(crate) diverged_at: Option<i64>,
+    /// Where the topic's history departs from the archived one: the end of the last epoch that both have.
+    pub(crate) diverged_at: Option<EpochEnd>,
 }
 
 /// What became of the question.
@@ -46,10 +46,13 @@ pub(crate) async fn find(
         .iter()
         .map(|(partition, _)| (partition.topic.name.to_string(), partition.index))
         .collect();
-    let earliest = client.list_offsets(&names, OffsetSpec::Earliest).await?;
-    let stable = client.list_offsets(&names, OffsetSpec::LastStable).await?;
-    let latest = client.list_offsets(&names, OffsetSpec::Latest).await?;
-    let ends = epoch_ends(client, &partitions).await?;
+    // At once, because one silent broker holds up each of them.
+    let (earliest, stable, latest, mut ends) = tokio::try_join!(
+        client.list_offsets(&names, OffsetSpec::Earliest),
+        client.list_offsets(&names, OffsetSpec::LastStable),
+        client.list_offsets(&names, OffsetSpec::Latest),
+        epoch_ends(client, &partitions),
+    )?;
 
     let mut positions = Positions::default();
     for ((partition, _), name) in partitions.into_iter().zip(names) {
@@ -72,8 +75,22 @@ pub(crate) async fn find(
                 }
             };
         let archived = partition.state().writer.next_offset();
-        let diverged_at = ends.get(&name).copied().filter(|end| *end < archived);
-        let archived = diverged_at.unwrap_or(archived);
+        let end = match ends.remove(&name).transpose() {
+            Ok(end) => end,
+            Err(code) => {
+                positions.unknown.push((partition, code.to_string()));
+                continue;
+            }
+        };
+        // −1 says that the broker no longer knows the epoch: retention took its records, which is no divergence.
+        let diverged_at = end.filter(|end| (0..archived).contains(&end.end_offset));
+        if diverged_at.is_some()
+            && let Err(why) = prove_topic_id(client, &partition, high_watermark).await
+        {
+            positions.unknown.push((partition, why));
+            continue;
+        }
+        let archived = diverged_at.map_or(archived, |end| end.end_offset);
         let lost = (archived < log_start).then_some((archived, log_start));
         positions.found.push(Position {
             partition,
@@ -87,11 +104,11 @@ pub(crate) async fn find(
     Ok(positions)
 }
 
-/// The end (exclusive) of the last archived epoch, by what the leaders know of it now.
+/// The ends of the last archived epochs, by what the leaders know of them now.
 async fn epoch_ends(
     client: &Client,
     partitions: &[(Arc<Partition>, i32)],
-) -> Result<HashMap<(String, i32), i64>, EngineError> {
+) -> Result<HashMap<(String, i32), Result<EpochEnd, ErrorCode>>, Error> {
     let queries: Vec<EpochQuery> = partitions
         .iter()
         .filter_map(|(partition, current_epoch)| {
@@ -107,37 +124,70 @@ async fn epoch_ends(
     if queries.is_empty() {
         return Ok(HashMap::new());
     }
-    let answers = client.offset_for_leader_epoch(&queries).await?;
-    // −1 says that the broker no longer knows the epoch: retention took its records, which is no divergence.
-    Ok(answers
-        .into_iter()
-        .filter_map(|(name, answer)| answer.ok().map(|end| (name, end.end_offset)))
-        .filter(|(_, end)| *end >= 0)
-        .collect())
+    client.offset_for_leader_epoch(&queries).await
+}
+
+/// Makes sure that it was this incarnation of the topic that answered: the questions go by name, and of a topic created
+/// again the log is as short as one that lost its end. A Fetch goes by id; ids never come back, so one that is there now was there then.
+async fn prove_topic_id(
+    client: &Client,
+    partition: &Partition,
+    high_watermark: i64,
+) -> Result<(), String> {
+    let name = &*partition.topic.name;
+    let Some(id) = partition.topic.id else {
+        return Ok(());
+    };
+    let names = [name.to_owned()];
+    let metadata = client.metadata(TopicFilter::Names(&names));
+    let metadata = metadata.await.map_err(|error| error.to_string())?;
+    if metadata.topics.iter().all(|topic| topic.id != Some(id)) {
+        return Err("the topic was deleted or created again".to_owned());
+    }
+    let fetched = client.fetch_at(name, Some(id), partition.index, high_watermark, 1);
+    match fetched.await {
+        Err(error) if error.code() != Some(ErrorCode::OFFSET_OUT_OF_RANGE) => {
+            Err(error.to_string())
+        }
+        _ => Ok(()),
+    }
 }
 
 impl Position {
-    /// Puts the partition's writer where the position says. A head that retention took from a log which is empty now is recorded at
-    /// once; otherwise the first batch tells how far the gap reaches, because it may begin before the log start.
+    /// The gap that can be recorded at once: retention took the head, and there is nothing to read behind it. Otherwise the first batch
+    /// tells how far the gap reaches, because it may begin before the log start.
+    pub(crate) fn empty_head(&self) -> Option<(i64, i64)> {
+        self.lost
+            .filter(|(_, log_start)| *log_start >= self.last_stable)
+    }
+
+    /// Puts the partition's writer where the position says.
     pub(crate) async fn settle(&self) -> Result<(), EngineError> {
-        if let Some(at) = self.diverged_at {
+        if let Some(end) = self.diverged_at {
             let partition = Arc::clone(&self.partition);
             let runtime = tokio::runtime::Handle::current();
             // On a blocking thread, because the state's lock is held meanwhile; the partition is on no broker, so nobody waits for it.
             tokio::task::spawn_blocking(move || {
                 let writer = &mut partition.state().writer;
-                let epoch = writer.last_leader_epoch();
-                runtime.block_on(writer.start_lineage(at, epoch))
+                let epoch = (end.leader_epoch >= 0).then_some(end.leader_epoch);
+                runtime.block_on(writer.start_lineage(end.end_offset, epoch))
             })
             .await??;
         }
         let mut state = self.partition.state();
         state.high_watermark = self.high_watermark;
-        if let Some((_, log_start)) = self.lost
-            && log_start == self.high_watermark
-        {
-            state.writer.gap(log_start, GapCause::BeforeLogStart)?;
+        if let Some((_, log_start)) = self.lost {
+            state.log_start = log_start;
+        }
+        if let Some((_, log_start)) = self.empty_head() {
+            state
+                .writer
+                .gap(log_start, GapCause::BeforeLogStart, None)?;
         }
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "position_tests.rs"]
+mod tests;

@@ -36,11 +36,8 @@ pub(crate) struct Prepared {
     pub(crate) first: u64,
     /// How many records it has; at least one.
     pub(crate) count: u64,
-    /// The partition in the archive that the records come from.
-    pub(crate) source_partition: i32,
-    /// The source offsets it stands for: `source` inclusive, `source_next` exclusive.
+    /// The offset of its first record in the archive.
     pub(crate) source: i64,
-    pub(crate) source_next: i64,
     /// Memory that is given back when the batch has landed.
     pub(crate) _credit: Arc<OwnedSemaphorePermit>,
 }
@@ -78,8 +75,17 @@ impl Prepared {
     }
 }
 
+/// What a feed gives.
+#[derive(Debug)]
+pub(crate) enum Fed {
+    /// Batches, in order.
+    Batches(Vec<Prepared>),
+    /// That was all: so many records. A feed that ends without it has broken off.
+    End(u64),
+}
+
 /// Where a lane takes its batches from.
-pub(crate) type Feed = mpsc::Receiver<Result<Vec<Prepared>, EngineError>>;
+pub(crate) type Feed = mpsc::Receiver<Result<Fed, EngineError>>;
 
 /// What a partition of the archive is read with.
 #[derive(Debug, Clone)]
@@ -101,10 +107,10 @@ impl Source {
     ) -> Feed {
         let (sender, feed) = mpsc::channel(AHEAD);
         tokio::spawn(async move {
-            let preparer = Preparer::new(self.key.partition, producer, from, max_batch_bytes);
-            if let Err(error) = self.read_all(preparer, from, &sender).await {
-                let _ = sender.send(Err(error)).await;
-            }
+            let preparer = Preparer::new(producer, from, self.plan.until, max_batch_bytes);
+            let end = self.read_all(preparer, from, &sender).await;
+            // Nobody listens where the target failed.
+            let _ = sender.send(end.map(Fed::End)).await;
         });
         feed
     }
@@ -113,11 +119,12 @@ impl Source {
         &self,
         mut preparer: Preparer,
         from: u64,
-        sender: &mpsc::Sender<Result<Vec<Prepared>, EngineError>>,
-    ) -> Result<(), EngineError> {
+        sender: &mpsc::Sender<Result<Fed, EngineError>>,
+    ) -> Result<u64, EngineError> {
         let _ahead = self.read_ahead().await;
         for HistoryPart { manifest, .. } in self.plan.segments() {
-            if preparer.ordinal() + manifest.records <= from {
+            // Not one that goes on beyond the end: of it only some records count.
+            if manifest.next <= self.plan.until && preparer.ordinal() + manifest.records <= from {
                 preparer.pass_over(manifest.records);
                 continue;
             }
@@ -134,17 +141,17 @@ impl Source {
                 .await?;
                 preparer = back;
                 let batches = batches.map_err(|(offset, source)| self.damaged(offset, source))?;
-                if !batches.is_empty() && sender.send(Ok(batches)).await.is_err() {
-                    return Ok(());
+                if !batches.is_empty() && sender.send(Ok(Fed::Batches(batches))).await.is_err() {
+                    return Ok(preparer.ordinal());
                 }
             }
         }
-        Ok(())
+        Ok(preparer.ordinal())
     }
 
     /// The right to hold what a reader reads ahead, until the partition is read.
     pub(crate) async fn read_ahead(&self) -> OwnedSemaphorePermit {
-        self.memory.read_ahead(self.plan.raw_bytes()).await
+        self.memory.read_ahead(&self.plan).await
     }
 
     pub(crate) async fn open(&self, manifest: &Manifest) -> Result<SegmentReader, EngineError> {
@@ -153,7 +160,7 @@ impl Source {
 
     /// The right to have one more chunk on its way.
     pub(crate) async fn credit(&self) -> Arc<OwnedSemaphorePermit> {
-        Arc::new(self.memory.chunk(self.plan.raw_bytes()).await)
+        Arc::new(self.memory.chunk(&self.plan).await)
     }
 
     pub(crate) fn damaged(&self, offset: i64, source: BatchError) -> EngineError {

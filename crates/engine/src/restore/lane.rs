@@ -30,7 +30,8 @@ pub(crate) enum Outcome {
         records: u64,
         bytes: u64,
     },
-    Done(Box<Target>),
+    /// A partition has everything.
+    Done,
     /// It has to be given to another broker, or to the same again once it is back.
     Moved(Box<Target>, String),
     Failed(Box<Target>, EngineError),
@@ -39,27 +40,43 @@ pub(crate) enum Outcome {
 }
 
 /// The partitions that wait for their lane.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Queue {
-    waiting: Mutex<VecDeque<Target>>,
+    /// Nothing once the lane is closed.
+    waiting: Mutex<Option<VecDeque<Target>>>,
     added: Notify,
 }
 
 impl Queue {
-    pub(crate) fn push(&self, target: Target) {
-        self.waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push_back(target);
+    pub(crate) fn new() -> Queue {
+        Queue {
+            waiting: Mutex::new(Some(VecDeque::new())),
+            added: Notify::new(),
+        }
+    }
+
+    /// Adds a partition; gives it back if the lane is closed.
+    pub(crate) fn push(&self, target: Target) -> Result<(), Target> {
+        match &mut *self.waiting() {
+            Some(waiting) => waiting.push_back(target),
+            None => return Err(target),
+        }
         // Kept for the lane if it does not wait just now.
         self.added.notify_one();
+        Ok(())
     }
 
     fn pop(&self) -> Option<Target> {
-        self.waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop_front()
+        self.waiting().as_mut()?.pop_front()
+    }
+
+    /// From now on nothing is added. How many partitions waited.
+    fn close(&self) -> usize {
+        self.waiting().take().map_or(0, |waiting| waiting.len())
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Option<VecDeque<Target>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -79,7 +96,15 @@ struct Flight {
 }
 
 impl Lane {
+    /// Writes until the run is over; what waits then is told as stopped.
     pub(crate) async fn run(self) {
+        self.write().await;
+        for _ in 0..self.queue.close() {
+            self.tell(Outcome::Stopped);
+        }
+    }
+
+    async fn write(&self) {
         let mut active: Vec<Target> = Vec::new();
         let mut backoff = Backoff::default();
         loop {
@@ -303,6 +328,8 @@ impl Lane {
                     // Its leader may have moved: the metadata is asked before it is written to again.
                     match self.client.leader(&target.topic, target.partition).await {
                         Ok(Some(leader)) if leader == self.broker => {
+                            // What was refused is not to be sent again at once, over and over.
+                            tokio::time::sleep(backoff.next_delay()).await;
                             slot += 1;
                             continue;
                         }
@@ -346,7 +373,8 @@ impl Lane {
             {
                 self.tell(Outcome::Failed(Box::new(active.swap_remove(slot)), error));
             } else if active[slot].is_done() {
-                self.tell(Outcome::Done(Box::new(active.swap_remove(slot))));
+                active.swap_remove(slot);
+                self.tell(Outcome::Done);
             } else {
                 slot += 1;
             }
@@ -406,11 +434,11 @@ fn collect(active: &mut [Target], turn: usize) -> Vec<ProduceBatch> {
 mod tests {
     use std::time::Duration;
 
-    use super::super::feed::Producer;
+    use super::super::feed::{Fed, Feed, Producer};
     use super::super::target::TargetId;
     use super::*;
 
-    fn target(feed: super::super::feed::Feed) -> Target {
+    fn target(feed: Feed) -> Target {
         let id = TargetId {
             topic_index: 0,
             topic: Arc::from("orders"),
@@ -427,7 +455,7 @@ mod tests {
     async fn a_partition_whose_end_was_noticed_in_passing_leaves_its_lane() {
         let (sender, feed) = mpsc::channel(1);
         let mut active = [target(feed)];
-        drop(sender);
+        sender.try_send(Ok(Fed::End(0))).expect("there is room");
         assert!(collect(&mut active, 0).is_empty());
         tokio::time::timeout(Duration::from_secs(1), fed(&mut active))
             .await

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::plan::PartitionPlan;
+
 /// The most that a chunk of an archive takes: readers hand out up to this much at once, a larger batch alone.
 const CHUNK: u64 = 4 << 20;
-/// The most that the reader of a partition holds ahead (see [`armory_archive::SegmentReader`]).
-const AHEAD: u64 = 16 << 20;
+/// Chunks that the reader of a partition holds ahead at the most (see [`armory_archive::SegmentReader`]).
+const CHUNKS_AHEAD: u64 = 4;
 
 /// Shares of one limit: half for reading ahead, half for chunks. Both are taken before anything is read.
 ///
@@ -15,38 +17,53 @@ const AHEAD: u64 = 16 << 20;
 /// their number. Chunks are given back when their batches have landed.
 #[derive(Debug, Clone)]
 pub(crate) struct Memory {
-    ahead: Arc<Semaphore>,
-    chunks: Arc<Semaphore>,
+    ahead: Share,
+    chunks: Share,
+}
+
+#[derive(Debug, Clone)]
+struct Share {
+    free: Arc<Semaphore>,
+    all: u32,
 }
 
 impl Memory {
     /// Splits `limit` bytes. A few partitions and chunks are always possible.
     pub(crate) fn new(limit: u64) -> Memory {
-        let share = |least: u64| {
-            let permits = usize::try_from((limit / 2).max(least)).unwrap_or(usize::MAX);
-            Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)))
-        };
         Memory {
-            ahead: share(2 * AHEAD),
-            chunks: share(4 * CHUNK),
+            ahead: Share::new((limit / 2).max(2 * CHUNKS_AHEAD * CHUNK)),
+            chunks: Share::new((limit / 2).max(4 * CHUNK)),
         }
     }
 
-    /// For the reader of a partition of which `partition_bytes` are read in all.
-    pub(crate) async fn read_ahead(&self, partition_bytes: u64) -> OwnedSemaphorePermit {
-        take(&self.ahead, partition_bytes.min(AHEAD)).await
+    /// For the reader of a partition.
+    pub(crate) async fn read_ahead(&self, plan: &PartitionPlan) -> OwnedSemaphorePermit {
+        let most = CHUNKS_AHEAD * CHUNK.max(plan.largest_batch());
+        self.ahead.take(most.min(plan.raw_bytes())).await
     }
 
     /// For one chunk of such a partition.
-    pub(crate) async fn chunk(&self, partition_bytes: u64) -> OwnedSemaphorePermit {
-        take(&self.chunks, partition_bytes.min(CHUNK)).await
+    pub(crate) async fn chunk(&self, plan: &PartitionPlan) -> OwnedSemaphorePermit {
+        let most = CHUNK.max(plan.largest_batch());
+        self.chunks.take(most.min(plan.raw_bytes())).await
     }
 }
 
-async fn take(semaphore: &Arc<Semaphore>, bytes: u64) -> OwnedSemaphorePermit {
-    let bytes = u32::try_from(bytes).expect("no share is larger than 16 MiB");
-    let permit = Arc::clone(semaphore).acquire_many_owned(bytes).await;
-    permit.expect("the semaphore is never closed")
+impl Share {
+    fn new(bytes: u64) -> Share {
+        let all = u32::try_from(bytes).unwrap_or(u32::MAX);
+        Share {
+            free: Arc::new(Semaphore::new(all as usize)),
+            all,
+        }
+    }
+
+    /// What is larger than the whole share passes alone.
+    async fn take(&self, bytes: u64) -> OwnedSemaphorePermit {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.all);
+        let permit = Arc::clone(&self.free).acquire_many_owned(bytes).await;
+        permit.expect("the semaphore is never closed")
+    }
 }
 
 #[cfg(test)]
@@ -55,22 +72,18 @@ mod tests {
 
     #[tokio::test]
     async fn many_small_partitions_are_read_at_once_and_few_large_ones() {
-        let memory = Memory::new(64 << 20);
-        let small = futures::future::join_all((0..1000).map(|_| memory.read_ahead(1000))).await;
+        let share = Memory::new(64 << 20).ahead;
+        let small = futures::future::join_all((0..1000).map(|_| share.take(1000))).await;
         assert_eq!(small.len(), 1000);
         drop(small);
-        let _large = (
-            memory.read_ahead(u64::MAX).await,
-            memory.read_ahead(u64::MAX).await,
-        );
-        assert_eq!(memory.ahead.available_permits(), 0);
-        assert_eq!(memory.chunks.available_permits(), 32 << 20);
+        let _large = (share.take(16 << 20).await, share.take(16 << 20).await);
+        assert_eq!(share.free.available_permits(), 0);
     }
 
     #[tokio::test]
     async fn the_smallest_limit_lets_something_through() {
         let memory = Memory::new(1);
-        let _ahead = memory.read_ahead(u64::MAX).await;
-        let _chunk = memory.chunk(u64::MAX).await;
+        let _ahead = memory.ahead.take(u64::MAX).await;
+        let _chunk = memory.chunks.take(u64::MAX).await;
     }
 }

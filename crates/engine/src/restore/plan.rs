@@ -45,11 +45,38 @@ pub(crate) struct PartitionPlan {
     /// Offsets to restore: `from` inclusive, `until` exclusive.
     pub(crate) from: i64,
     pub(crate) until: i64,
-    /// Whether only some of the records between the first and the last manifest are wanted.
-    pub(crate) partial: bool,
+    /// Whether only some of the records are wanted, by offset or time.
+    pub(crate) ranged: bool,
 }
 
 impl PartitionPlan {
+    /// Whether some of the records in the segments that are read are not restored: not wanted, or of a history that a later lineage cut.
+    pub(crate) fn is_partial(&self) -> bool {
+        self.ranged
+            || self
+                .parts
+                .iter()
+                .any(|part| part.until < part.manifest.next)
+    }
+
+    /// Goes back to where the partition stood when the restore began, whatever was archived since: its lineage then, up to `until`
+    /// (exclusive).
+    pub(crate) async fn pin(
+        &mut self,
+        archive: &Archive,
+        key: &TopicKey,
+        lineage: u32,
+        until: i64,
+    ) -> Result<(), EngineError> {
+        if self.lineage != lineage {
+            let key = key.partition(self.index);
+            self.parts = Arc::new(archive.history(&key, Some(lineage)).await?);
+            self.lineage = lineage;
+        }
+        self.until = until;
+        Ok(())
+    }
+
     /// Records in the segments that are read; more than what is restored where only a part of them is wanted.
     pub(crate) fn records(&self) -> u64 {
         self.manifests().map(|manifest| manifest.records).sum()
@@ -252,14 +279,13 @@ async fn read_partitions(
         }
         let next = parts.last().map_or(0, |part| part.until);
         let offsets = range.offsets();
-        let cut = parts.iter().any(|part| part.until < part.manifest.next);
         plans.push(PartitionPlan {
             index: range.number,
             lineage: parts.last().map_or(0, |part| part.manifest.lineage),
             parts: Arc::new(parts),
             from: offsets.start,
             until: offsets.end.min(next),
-            partial: cut || range.from.is_some() || range.until.is_some() || !time.is_unbounded(),
+            ranged: range.from.is_some() || range.until.is_some() || !time.is_unbounded(),
         });
     }
     Ok(plans)

@@ -63,18 +63,9 @@ async fn find_or_create(
     plan: &Plan,
     partitions: &[i32],
 ) -> Result<(Metadata, Vec<TargetTopic>), EngineError> {
-    let names: Vec<String> = plan
-        .topics
-        .iter()
-        .map(|topic| topic.mapping.target.clone())
-        .collect();
+    let names = target_names(plan);
     let metadata = client.metadata(TopicFilter::Names(&names)).await?;
-    let exists = |name: &str| {
-        metadata
-            .topics
-            .iter()
-            .any(|topic| topic.name == name && topic.error.is_none())
-    };
+    let exists = |name: &str| find(&metadata, name).is_some();
     let missing: Vec<usize> = (0..names.len())
         .filter(|index| !exists(&names[*index]))
         .collect();
@@ -89,11 +80,7 @@ async fn find_or_create(
     let existing: Vec<String> = names.iter().filter(|name| exists(name)).cloned().collect();
     let configs = configs_of(client, &existing).await?;
     for (index, topic) in plan.topics.iter().enumerate() {
-        let Some(meta) = metadata
-            .topics
-            .iter()
-            .find(|meta| meta.name == names[index] && meta.error.is_none())
-        else {
+        let Some(meta) = find(&metadata, &names[index]) else {
             continue;
         };
         problems.extend(check_partitions(topic, meta, partitions[index]));
@@ -118,32 +105,57 @@ async fn find_or_create(
         client.create_topics(&topics, false).await?;
     }
     let metadata = settled(client, &names).await?;
-    let configs = configs_of(client, &names).await?;
-    let targets = names
-        .iter()
-        .enumerate()
-        .map(|(index, name)| {
-            let meta = metadata
-                .topics
-                .iter()
-                .find(|topic| topic.name == *name)
-                .expect("settled() waited for it")
-                .clone();
-            let TopicConfigs { values, own } = &configs[name];
-            let max = values
-                .get("max.message.bytes")
-                .and_then(|value| value.parse().ok());
-            // Not only by this run: one that was killed before it could begin its report has created it just so.
-            let created = job.create_topics
-                && *own == new_topic(&plan.topics[index], partitions[index]).configs;
-            TargetTopic {
-                meta,
-                max_message_bytes: max.unwrap_or(DEFAULT_MAX_MESSAGE_BYTES),
-                created,
-            }
-        })
-        .collect();
+    let targets = describe(client, job, plan, &metadata).await?;
     Ok((metadata, targets))
+}
+
+/// The targets as they are, if all of them are there; they are not held against the plan.
+pub(crate) async fn existing(
+    client: &Client,
+    job: &RestoreJob,
+    plan: &Plan,
+) -> Result<Option<(Metadata, Vec<TargetTopic>)>, EngineError> {
+    let names = target_names(plan);
+    let metadata = client.metadata(TopicFilter::Names(&names)).await?;
+    if !names.iter().all(|name| find(&metadata, name).is_some()) {
+        return Ok(None);
+    }
+    let targets = describe(client, job, plan, &metadata).await?;
+    Ok(Some((metadata, targets)))
+}
+
+fn target_names(plan: &Plan) -> Vec<String> {
+    let names = plan.topics.iter().map(|topic| &topic.mapping.target);
+    names.cloned().collect()
+}
+
+fn find<'a>(metadata: &'a Metadata, name: &str) -> Option<&'a TopicMetadata> {
+    let mut topics = metadata.topics.iter();
+    topics.find(|topic| topic.name == name && topic.error.is_none())
+}
+
+/// Describes targets that are all there.
+async fn describe(
+    client: &Client,
+    job: &RestoreJob,
+    plan: &Plan,
+    metadata: &Metadata,
+) -> Result<Vec<TargetTopic>, EngineError> {
+    let configs = configs_of(client, &target_names(plan)).await?;
+    let describe = |topic: &TopicPlan| {
+        let name = &topic.mapping.target;
+        let TopicConfigs { values, own } = &configs[name];
+        let max = values
+            .get("max.message.bytes")
+            .and_then(|value| value.parse().ok());
+        TargetTopic {
+            meta: find(metadata, name).expect("it was looked for").clone(),
+            max_message_bytes: max.unwrap_or(DEFAULT_MAX_MESSAGE_BYTES),
+            // Not only by this run: one that was killed before it could begin its report has created it just so.
+            created: job.create_topics && *own == safe_configs(topic),
+        }
+    };
+    Ok(plan.topics.iter().map(describe).collect())
 }
 
 /// Metadata in which every topic is there and every partition has a leader: a new topic takes a moment.
@@ -155,11 +167,7 @@ async fn settled(client: &Client, names: &[String]) -> Result<Metadata, EngineEr
         let unsettled: Vec<&str> = names
             .iter()
             .filter(|name| {
-                let topic = metadata
-                    .topics
-                    .iter()
-                    .find(|topic| topic.name == **name && topic.error.is_none());
-                topic.is_none_or(|topic| {
+                find(&metadata, name).is_none_or(|topic| {
                     topic
                         .partitions
                         .iter()
@@ -214,6 +222,16 @@ async fn configs_of(
 }
 
 fn new_topic(topic: &TopicPlan, partitions: i32) -> NewTopic {
+    NewTopic {
+        name: topic.mapping.target.clone(),
+        partitions,
+        replication_factor: None,
+        configs: safe_configs(topic),
+    }
+}
+
+/// The configuration of a target that this program creates, while it is restored.
+fn safe_configs(topic: &TopicPlan) -> BTreeMap<String, String> {
     let mut configs: BTreeMap<String, String> = SAFE
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -231,15 +249,13 @@ fn new_topic(topic: &TopicPlan, partitions: i32) -> NewTopic {
         .max()
         .unwrap_or(0)
         .max(archived);
+    // A batch that has to be compressed anew may come out a little larger.
+    let largest = largest + largest / 8;
     if largest > DEFAULT_MAX_MESSAGE_BYTES as u64 {
+        let largest = largest.min(i32::MAX as u64);
         configs.insert("max.message.bytes".to_owned(), largest.to_string());
     }
-    NewTopic {
-        name: topic.mapping.target.clone(),
-        partitions,
-        replication_factor: None,
-        configs,
-    }
+    configs
 }
 
 /// The changes that give a target what its source had, now that everything is in it: what to set, and which of our own settings to remove.

@@ -31,10 +31,11 @@ pub(crate) type PrepareError = (i64, BatchError);
 /// Prepares the batches of one source partition for one target partition.
 #[derive(Debug)]
 pub(crate) struct Preparer {
-    source_partition: i32,
     producer: Producer,
     /// Records before this ordinal have landed and are left out.
     from: u64,
+    /// Batches from this offset on are not restored.
+    until: i64,
     max_merged: usize,
     /// The ordinal of the next record.
     ordinal: u64,
@@ -55,12 +56,8 @@ struct Run {
 }
 
 impl Run {
-    /// Whether a batch can join: it follows without a hole, so that source offsets and records still run side by side.
-    fn takes(&self, header: &BatchHeader, max_size: usize) -> bool {
-        self.batches
-            .last()
-            .is_none_or(|(last, _)| last.next_offset() == header.base_offset)
-            && self.size_bound + size_bound(header) <= max_size
+    fn has_room_for(&self, header: &BatchHeader, max_size: usize) -> bool {
+        self.size_bound + size_bound(header) <= max_size
     }
 
     fn add(&mut self, header: BatchHeader, bytes: BytesMut, first: u64, records: u64) {
@@ -86,15 +83,15 @@ fn size_bound(header: &BatchHeader) -> usize {
 
 impl Preparer {
     pub(crate) fn new(
-        source_partition: i32,
         producer: Producer,
         from: u64,
+        until: i64,
         max_batch_bytes: usize,
     ) -> Preparer {
         Preparer {
-            source_partition,
             producer,
             from,
+            until,
             max_merged: max_batch_bytes.min(MERGED),
             ordinal: 0,
             scratch: DecodeBuffer::default(),
@@ -127,6 +124,9 @@ impl Preparer {
         let mut out = Vec::new();
         while !rest.is_empty() {
             let header = BatchHeader::parse(&rest).map_err(|error| (-1, error))?;
+            if header.base_offset >= self.until {
+                break;
+            }
             let bytes = rest.split_to(header.size());
             let first = self.ordinal;
             self.ordinal += u64::try_from(header.record_count).unwrap_or(0);
@@ -135,7 +135,7 @@ impl Preparer {
             }
             let form = produce_form(&header);
             let mergeable = form == ProduceForm::AsIs && first >= self.from && is_small(&header);
-            if !(mergeable && self.run.takes(&header, self.max_merged)) {
+            if !(mergeable && self.run.has_room_for(&header, self.max_merged)) {
                 self.end_run(credit, &mut out)?;
             }
             if mergeable {
@@ -150,7 +150,7 @@ impl Preparer {
                 ProduceForm::Withheld(_) => continue,
             };
             let count = self.ordinal - first;
-            let prepared = self.prepared(records, first, count, (&header, &header), credit);
+            let prepared = self.prepared(records, first, count, &header, credit);
             out.push(if first < self.from {
                 prepared
                     .without_landed(self.from, self.producer)
@@ -209,10 +209,10 @@ impl Preparer {
             records: count,
             ..
         } = std::mem::take(&mut self.run);
-        let (Some((head, _)), Some((tail, _))) = (batches.first(), batches.last()) else {
+        let Some((head, _)) = batches.first() else {
             return Ok(());
         };
-        let (head, tail) = (*head, *tail);
+        let head = *head;
         let records = if batches.len() == 1 {
             let (_, bytes) = batches.remove(0);
             self.rewritten(bytes, first)
@@ -234,7 +234,7 @@ impl Preparer {
                 .map_err(|error| (head.base_offset, error))?;
             Bytes::from(merged)
         };
-        out.push(self.prepared(records, first, count, (&head, &tail), credit));
+        out.push(self.prepared(records, first, count, &head, credit));
         Ok(())
     }
 
@@ -243,16 +243,14 @@ impl Preparer {
         records: Bytes,
         first: u64,
         count: u64,
-        (head, tail): (&BatchHeader, &BatchHeader),
+        header: &BatchHeader,
         credit: &Arc<OwnedSemaphorePermit>,
     ) -> Prepared {
         Prepared {
             records,
             first,
             count,
-            source_partition: self.source_partition,
-            source: head.base_offset,
-            source_next: tail.next_offset(),
+            source: header.base_offset,
             _credit: Arc::clone(credit),
         }
     }

@@ -3,11 +3,15 @@
 //! Every entry is created if absent under the next number, so two processes that run the same restore cannot both
 //! write: the one that comes second is told, and stops sending. The report never says what has landed (the
 //! target's log does); it says what was going to be sent, under which producer ids, and from where.
+//!
+//! So it also says which source offset became which target offset, without a list of them: a record of an unchanged topic lies at
+//! the start offset of its target partition + the number of records before it in the archive. Of other topics the intents tell.
 
 use armory_archive::{Archive, ArchiveError, Journal};
 use serde::{Deserialize, Serialize};
 
 use super::plan::Plan;
+use super::preflight::TargetTopic;
 use crate::EngineError;
 
 /// One entry of the report.
@@ -30,12 +34,7 @@ pub(crate) enum Entry {
     /// The configuration that the source topic had was given to a target that this restore created.
     Configured { target: String },
     /// Everything landed.
-    Done {
-        at: i64,
-        records: u64,
-        /// For each target partition: which source offsets became which target offsets.
-        offsets: Vec<OffsetMap>,
-    },
+    Done { at: i64, records: u64 },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -124,67 +123,6 @@ impl From<Share> for (i32, u64, u64) {
     }
 }
 
-/// Where the records of one source partition lie in one target partition.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct OffsetMap {
-    pub(crate) topic: usize,
-    pub(crate) partition: i32,
-    pub(crate) target_partition: i32,
-    pub(crate) ranges: Vec<OffsetRange>,
-}
-
-/// Records with source offsets `[source, source_next)` have the target offsets `[target, target + count)`, in order. Where `count` is
-/// less than the source offsets, some of those have no record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "(i64, i64, i64, u64)", into = "(i64, i64, i64, u64)")]
-pub(crate) struct OffsetRange {
-    pub(crate) source: i64,
-    pub(crate) source_next: i64,
-    pub(crate) target: i64,
-    pub(crate) count: u64,
-}
-
-impl From<(i64, i64, i64, u64)> for OffsetRange {
-    fn from((source, source_next, target, count): (i64, i64, i64, u64)) -> OffsetRange {
-        OffsetRange {
-            source,
-            source_next,
-            target,
-            count,
-        }
-    }
-}
-
-impl From<OffsetRange> for (i64, i64, i64, u64) {
-    fn from(range: OffsetRange) -> (i64, i64, i64, u64) {
-        (range.source, range.source_next, range.target, range.count)
-    }
-}
-
-impl OffsetRange {
-    /// Takes in the range that follows, if the two are one stretch without holes.
-    fn extend(&mut self, next: &OffsetRange) -> bool {
-        let dense = |range: &OffsetRange| {
-            u64::try_from(range.source_next - range.source) == Ok(range.count)
-        };
-        let follows = self.source_next == next.source
-            && self.target + i64::try_from(self.count).unwrap_or(i64::MAX) == next.target;
-        if !(follows && dense(self) && dense(next)) {
-            return false;
-        }
-        self.source_next = next.source_next;
-        self.count += next.count;
-        true
-    }
-}
-
-/// Adds a range at the end of `ranges`.
-pub(crate) fn push_range(ranges: &mut Vec<OffsetRange>, range: OffsetRange) {
-    if !ranges.last_mut().is_some_and(|last| last.extend(&range)) {
-        ranges.push(range);
-    }
-}
-
 /// The report of one restore, open for writing.
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -196,9 +134,9 @@ pub(crate) struct Report {
 impl Report {
     /// Opens the report of restore `id`; empty when it never ran.
     pub(crate) async fn open(archive: &Archive, id: &str) -> Result<Report, EngineError> {
-        let journal = Journal::open(archive, &format!("restores/{id}")).await?;
+        let mut journal = Journal::open(archive, &format!("restores/{id}")).await?;
         let entries = journal
-            .entries()
+            .take_found()
             .iter()
             .enumerate()
             .map(|(number, bytes)| {
@@ -270,13 +208,20 @@ pub(crate) fn restore_id(
     archive: &str,
     plan: &Plan,
     target_cluster: Option<&str>,
-    target_ids: &[String],
+    targets: &[TargetTopic],
     plugins: &[PluginRecord],
 ) -> String {
+    let target_ids: Vec<String> = targets
+        .iter()
+        .map(|target| match target.meta.id {
+            Some(id) => id.to_string(),
+            None => target.meta.name.clone(),
+        })
+        .collect();
     let topics: Vec<_> = plan
         .topics
         .iter()
-        .zip(target_ids)
+        .zip(&target_ids)
         .map(|(topic, id)| {
             (
                 &topic.mapping.source,
@@ -295,38 +240,6 @@ pub(crate) fn restore_id(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ranges_without_holes_become_one() {
-        let mut ranges = Vec::new();
-        for (source, source_next, target, count) in [
-            (0, 10, 0, 10),
-            (10, 15, 10, 5),
-            (15, 20, 15, 3),
-            (20, 25, 18, 5),
-            (30, 31, 23, 1),
-        ] {
-            push_range(
-                &mut ranges,
-                OffsetRange {
-                    source,
-                    source_next,
-                    target,
-                    count,
-                },
-            );
-        }
-        let ranges: Vec<(i64, i64, i64, u64)> = ranges.into_iter().map(Into::into).collect();
-        assert_eq!(
-            ranges,
-            [
-                (0, 15, 0, 15),
-                (15, 20, 15, 3),
-                (20, 25, 18, 5),
-                (30, 31, 23, 1)
-            ]
-        );
-    }
 
     #[test]
     fn entries_are_read_as_they_were_written() {

@@ -12,7 +12,7 @@ use armory_records::Batches;
 use bytes::Bytes;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, mpsc};
 
-use super::feed::{Feed, Prepared, Producer, Source, sequence};
+use super::feed::{Fed, Feed, Prepared, Producer, Source, sequence};
 use super::report::{Entry, Intent, Report, Share};
 use super::shape::{Shape, Shaped};
 use crate::EngineError;
@@ -41,7 +41,7 @@ struct Chunk {
     credit: Arc<OwnedSemaphorePermit>,
 }
 
-type Sender = mpsc::Sender<Result<Vec<Prepared>, EngineError>>;
+type Sender = mpsc::Sender<Result<Fed, EngineError>>;
 
 impl Reshape {
     /// Starts. One feed for each target partition.
@@ -55,15 +55,22 @@ impl Reshape {
                 next: vec![0; self.targets.len()],
                 reshape: self,
             };
-            if let Err(error) = sequencer.run().await {
-                let text = crate::error::sentence(&error);
-                let mut first = Some(error);
-                for sender in &sequencer.senders {
-                    let error = first
+            let ended = sequencer.run().await;
+            let text = match &ended {
+                Err(error) => crate::error::sentence(error),
+                Ok(()) => String::new(),
+            };
+            let mut first = ended.err();
+            let failed = first.is_some();
+            for (sender, records) in sequencer.senders.iter().zip(&sequencer.next) {
+                let last = match failed {
+                    false => Ok(Fed::End(*records)),
+                    true => Err(first
                         .take()
-                        .unwrap_or_else(|| EngineError::Task(text.clone()));
-                    let _ = sender.send(Err(error)).await;
-                }
+                        .unwrap_or_else(|| EngineError::Task(text.clone()))),
+                };
+                // A target that failed has hung up; the others go on.
+                let _ = sender.send(last).await;
             }
         });
         feeds
@@ -173,9 +180,7 @@ impl Sequencer {
                     records: Bytes::from(batch.bytes),
                     first,
                     count: batch.count,
-                    source_partition: chunk.source_partition,
                     source: batch.source,
-                    source_next: batch.source_next,
                     _credit: Arc::clone(&chunk.credit),
                 };
                 first += batch.count;
@@ -198,7 +203,7 @@ impl Sequencer {
             }
             if !batches.is_empty() {
                 // A target that failed has hung up; the others go on.
-                let _ = self.senders[slot].send(Ok(batches)).await;
+                let _ = self.senders[slot].send(Ok(Fed::Batches(batches))).await;
             }
         }
         Ok(())

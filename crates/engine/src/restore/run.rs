@@ -3,12 +3,13 @@
 mod begin;
 mod writing;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use armory_archive::Archive;
-use armory_kafka::{Client, ClientConfig};
+use armory_kafka::{Client, ClientConfig, ErrorCode, Metadata};
 use armory_plugins::World;
 use armory_resources::job::RestoreJob;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -23,12 +24,11 @@ use super::feed::{Producer, Source};
 use super::memory::Memory;
 use super::plan::{self, Plan};
 use super::preflight::{self, TargetTopic, now_ms};
-use super::report::{
-    Begin, Entry, Intent, OffsetMap, PluginRecord, Report, TopicRecord, restore_id,
-};
+use super::report::{Begin, Entry, Intent, PluginRecord, Report, TopicRecord, restore_id};
 use super::reshape::Reshape;
 use super::shape::Shape;
 use super::target::{ResolveError, Target, TargetId, landed};
+use crate::error::sentence;
 use crate::plugins::PluginSet;
 use crate::{EngineError, Level, Observer, Remark};
 
@@ -61,18 +61,6 @@ pub(crate) async fn run(
     let archive = Archive::open(crate::storage::location(&job.storage)?).await?;
     let plugins = PluginSet::load(&job.plugins, World::Restore).await?;
     let plan = plan::read(&archive, &job).await?;
-    let partitions = requirements(&plan, &plugins).await?;
-    let (metadata, targets) = preflight::targets(&client, &job, &plan, &partitions).await?;
-
-    let target_ids: Vec<String> = targets
-        .iter()
-        .map(|target| {
-            target
-                .meta
-                .id
-                .map_or_else(|| target.meta.name.clone(), |id| id.to_string())
-        })
-        .collect();
     let records: Vec<PluginRecord> = plugins
         .identities()
         .into_iter()
@@ -82,20 +70,36 @@ pub(crate) async fn run(
             config: plugin.config,
         })
         .collect();
-    let id = restore_id(
-        &archive.id().to_string(),
-        &plan,
-        metadata.cluster_id.as_deref(),
-        &target_ids,
-        &records,
-    );
-    let mut report = Report::open(&archive, &id).await?;
-    if report.is_done() {
-        return Ok(summary_of_finished(&report, &plan, &targets, id, started));
+    let id_for = |metadata: &Metadata, targets: &[TargetTopic]| {
+        let archive = archive.id().to_string();
+        restore_id(
+            &archive,
+            &plan,
+            metadata.cluster_id.as_deref(),
+            targets,
+            &records,
+        )
+    };
+
+    // What has begun goes on, and what is done is done, whatever became of archive and targets meanwhile.
+    let mut begun = None;
+    if let Some((metadata, targets)) = preflight::existing(&client, &job, &plan).await? {
+        let id = id_for(&metadata, &targets);
+        let report = Report::open(&archive, &id).await?;
+        if report.is_done() {
+            return Ok(summary_of_finished(&report, &plan, &targets, id, started));
+        }
+        if let Some(begin) = report.begin() {
+            begun = Some((begin.clone(), targets, report));
+        }
     }
-    let begin = match report.begin() {
-        Some(begin) => begin.clone(),
+    let (begin, targets, mut report) = match begun {
+        Some(begun) => begun,
         None => {
+            let partitions = requirements(&plan, &plugins).await?;
+            let (metadata, targets) = preflight::targets(&client, &job, &plan, &partitions).await?;
+            let id = id_for(&metadata, &targets);
+            let mut report = Report::open(&archive, &id).await?;
             let starts = preflight::check_empty(&client, &targets, &plan).await?;
             let begin = make_begin(
                 &client,
@@ -105,11 +109,11 @@ pub(crate) async fn run(
                 &starts,
                 metadata.cluster_id,
                 id,
-                records,
+                records.clone(),
             )
             .await?;
             report.append(Entry::Begin(begin.clone())).await?;
-            begin
+            (begin, targets, report)
         }
     };
     let intents = report.take_intents();
@@ -139,7 +143,7 @@ pub(crate) async fn run(
 
 impl Setup {
     async fn restore(mut self) -> Result<RestoreSummary, EngineError> {
-        self.pin_ends();
+        self.pin_ends().await?;
         let filtered = Arc::new(AtomicU64::new(0));
         let waiting = self.open_targets(&filtered).await?;
         let already: u64 = waiting.iter().map(|target| target.landed).sum();
@@ -161,7 +165,7 @@ impl Setup {
             lane.abort();
         }
         ended?;
-        let total = done.len() + failed.len() + unfinished;
+        let total = done + failed.len() + unfinished;
         if !failed.is_empty() {
             failed.sort();
             return Err(EngineError::Partitions { failed, total });
@@ -183,14 +187,12 @@ impl Setup {
             });
         }
         self.give_configs().await?;
-        let offsets = self.offset_maps(done);
         self.report
             .lock()
             .await
             .append(Entry::Done {
                 at: now_ms(),
                 records: summary.records,
-                offsets,
             })
             .await?;
         summary.elapsed = self.started.elapsed();
@@ -198,24 +200,23 @@ impl Setup {
     }
 
     /// A resumed restore ends where its first run would have ended, whatever was archived since.
-    fn pin_ends(&mut self) {
+    async fn pin_ends(&mut self) -> Result<(), EngineError> {
         for (topic, record) in self.plan.topics.iter_mut().zip(&self.begin.topics) {
+            let source = |index: i32| {
+                let mut sources = record.sources.iter();
+                sources.find(|source| source.partition == index)
+            };
+            topic
+                .partitions
+                .retain(|partition| source(partition.index).is_some());
             for partition in &mut topic.partitions {
-                if let Some(source) = record
-                    .sources
-                    .iter()
-                    .find(|source| source.partition == partition.index)
-                {
-                    partition.until = source.next;
-                }
+                let source = source(partition.index).expect("the others were taken out");
+                partition
+                    .pin(&self.archive, &topic.key, source.lineage, source.next)
+                    .await?;
             }
-            topic.partitions.retain(|partition| {
-                record
-                    .sources
-                    .iter()
-                    .any(|source| source.partition == partition.index)
-            });
         }
+        Ok(())
     }
 
     /// Reads what has landed of every target partition, and starts its feed.
@@ -248,7 +249,12 @@ impl Setup {
             if let Some(chain) = &chain {
                 chain.set_target_partitions(i32::try_from(ids.len()).unwrap_or(i32::MAX));
             }
-            if chain.is_none() && topic.partitions.iter().all(|partition| !partition.partial) {
+            if chain.is_none()
+                && topic
+                    .partitions
+                    .iter()
+                    .all(|partition| !partition.is_partial())
+            {
                 for source in sources
                     .into_iter()
                     .filter(|source| source.plan.records() > 0)
@@ -383,9 +389,7 @@ impl Setup {
                     text: format!("topic {} gets the retention its source had ({retention}); older records expire by it from now on", record.target),
                 });
             }
-            self.client
-                .alter_topic_configs(&record.target, &set, &delete)
-                .await?;
+            self.alter_configs(&record.target, &set, &delete).await?;
             report
                 .append(Entry::Configured {
                     target: record.target.clone(),
@@ -395,19 +399,50 @@ impl Setup {
         Ok(())
     }
 
-    fn offset_maps(&self, done: Vec<Target>) -> Vec<OffsetMap> {
-        let mut maps = Vec::new();
-        for target in done {
-            for (partition, ranges) in target.offsets {
-                maps.push(OffsetMap {
-                    topic: target.topic_index,
-                    partition,
-                    target_partition: target.partition,
-                    ranges,
-                });
+    /// Sets and deletes configurations of a topic; those that its brokers do not take are told and left out.
+    async fn alter_configs(
+        &self,
+        topic: &str,
+        set: &BTreeMap<String, String>,
+        delete: &[String],
+    ) -> Result<(), EngineError> {
+        let is_refusal = |error: &armory_kafka::Error| {
+            matches!(
+                error.code(),
+                Some(ErrorCode::INVALID_CONFIG | ErrorCode::POLICY_VIOLATION)
+            )
+        };
+        // All or nothing, so one that is refused would hold up the others.
+        match self.client.alter_topic_configs(topic, set, delete).await {
+            Err(error) if is_refusal(&error) => {}
+            done => return Ok(done?),
+        }
+        let refused = |error: armory_kafka::Error, name: &str| {
+            let text = format!(
+                "topic {topic} does not get the configuration {name} that its source had: {}",
+                sentence(&error)
+            );
+            let level = Level::Warning;
+            self.observer.remark(&Remark { level, text });
+        };
+        for (name, value) in set {
+            let one = BTreeMap::from([(name.clone(), value.clone())]);
+            match self.client.alter_topic_configs(topic, &one, &[]).await {
+                Err(error) if is_refusal(&error) => refused(error, name),
+                done => done?,
             }
         }
-        maps.sort_by_key(|map| (map.topic, map.partition, map.target_partition));
-        maps
+        for name in delete {
+            let one = std::slice::from_ref(name);
+            match self
+                .client
+                .alter_topic_configs(topic, &BTreeMap::new(), one)
+                .await
+            {
+                Err(error) if is_refusal(&error) => refused(error, name),
+                done => done?,
+            }
+        }
+        Ok(())
     }
 }

@@ -47,8 +47,8 @@ pub(crate) struct TargetShare {
 pub(crate) struct ShapedBatch {
     pub(crate) bytes: Vec<u8>,
     pub(crate) count: u64,
+    /// The offset of its first record in the archive.
     pub(crate) source: i64,
-    pub(crate) source_next: i64,
 }
 
 /// A batch being filled.
@@ -56,7 +56,6 @@ struct Filling {
     builder: ProduceBuilder,
     count: u64,
     source: i64,
-    source_next: i64,
 }
 
 /// Batches being filled, by target partition.
@@ -178,11 +177,17 @@ impl Sorter<'_> {
         }
         let limit = BATCH_BYTES.min(self.shape.max_message_bytes / 2);
         let compression = self.compression;
+        // A large record does not join others in a batch that the target would refuse.
+        if let Some(filling) = self.filling.get(&partition)
+            && filling.builder.size_bound() + record_bound(record, &verdict)
+                > self.shape.max_message_bytes
+        {
+            self.close(partition)?;
+        }
         let filling = self.filling.entry(partition).or_insert_with(|| Filling {
             builder: ProduceBuilder::new(compression, None),
             count: 0,
             source: record.offset,
-            source_next: record.offset,
         });
         match verdict {
             Verdict::Changed(changed) => filling.builder.append(
@@ -197,7 +202,6 @@ impl Sorter<'_> {
             _ => filling.builder.append_record(record),
         }
         filling.count += 1;
-        filling.source_next = record.offset + 1;
         if filling.builder.size_bound() >= limit {
             self.close(partition)?;
         }
@@ -225,7 +229,6 @@ impl Sorter<'_> {
             bytes,
             count: filling.count,
             source: filling.source,
-            source_next: filling.source_next,
         });
         Ok(())
     }
@@ -236,5 +239,74 @@ impl Sorter<'_> {
             self.close(partition)?;
         }
         Ok(self.shaped)
+    }
+}
+
+/// What a record takes in a batch at the most.
+fn record_bound(record: &Record<'_>, verdict: &Verdict) -> usize {
+    /// Its length, attributes, deltas, and the lengths of key, value and headers.
+    const FIXED: usize = 36;
+    /// The lengths of a header's key and value.
+    const HEADER: usize = 10;
+    let len = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+    match verdict {
+        Verdict::Changed(changed) => {
+            let headers = changed.headers.iter();
+            FIXED
+                + len(changed.key.as_deref())
+                + len(changed.value.as_deref())
+                + headers
+                    .map(|(key, value)| HEADER + key.len() + len(value.as_deref()))
+                    .sum::<usize>()
+        }
+        _ => FIXED + len(record.key) + len(record.value) + record.headers.bytes().len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use armory_records::{Batch, BatchBuilder, BatchOptions};
+
+    use super::*;
+
+    /// Small records followed by a large one made a batch that the target refuses, on every run again.
+    #[test]
+    fn no_batch_is_larger_than_the_target_takes() {
+        let mut bytes = Vec::new();
+        let mut builder = BatchBuilder::new(BatchOptions::default());
+        for offset in 0..520 {
+            let size = if offset % 130 == 129 { 900_000 } else { 1_000 };
+            let value = vec![b'v'; size];
+            builder.append(offset, 1, None, Some(&value), std::iter::empty());
+        }
+        builder.finish(&mut bytes).expect("it can be encoded");
+        let max_message_bytes = 1_048_588;
+        let shape = Shape {
+            chain: None,
+            time: TimeRange::default(),
+            target_partitions: 1,
+            max_message_bytes,
+            target_topic: "orders".to_owned(),
+        };
+        let mut sorter = Sorter {
+            shape: &shape,
+            compression: Compression::None,
+            filling: BTreeMap::new(),
+            shaped: Shaped::default(),
+        };
+        let batch = Batch::parse(&bytes).expect("a batch");
+        let mut scratch = DecodeBuffer::default();
+        for record in batch.decode(&mut scratch).expect("it can be decoded") {
+            let record = record.expect("a record");
+            sorter
+                .add(0, 0, &record, Verdict::Unchanged)
+                .expect("it fits");
+        }
+        let shaped = sorter.finish().expect("all fit");
+        let share = &shaped.targets[&0];
+        assert_eq!(share.count, 520);
+        let largest = share.batches.iter().map(|batch| batch.bytes.len()).max();
+        assert!(largest <= Some(max_message_bytes), "{largest:?}");
+        assert!(share.batches.len() < 12, "and not one for every record");
     }
 }

@@ -1,17 +1,16 @@
 //! One partition of a target: what was sent to it, and what its log says has landed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use armory_kafka::{Client, OffsetSpec};
-use armory_records::Batches;
+use armory_kafka::{Client, EpochQuery, ErrorCode, OffsetSpec};
+use armory_records::{BatchHeader, Batches};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::feed::{Feed, Prepared, Producer, sequence};
-use super::report::{OffsetRange, push_range};
+use super::feed::{Fed, Feed, Prepared, Producer, sequence};
 use crate::EngineError;
 
 /// How long a partition may go without progress before it is given up.
@@ -50,8 +49,6 @@ pub(crate) struct Target {
     pub(crate) failure: Option<EngineError>,
     /// Since when nothing has landed although it was tried.
     failing_since: Option<Instant>,
-    /// For each source partition, where its records went.
-    pub(crate) offsets: BTreeMap<i32, Vec<OffsetRange>>,
 }
 
 /// What a partition of a target is.
@@ -94,7 +91,6 @@ impl Target {
             doubt: None,
             failure: None,
             failing_since: None,
-            offsets: BTreeMap::new(),
         }
     }
 
@@ -132,22 +128,8 @@ impl Target {
         }
         self.alone = false;
         self.failing_since = None;
-        self.settle(&batch);
-        Ok(batch.count)
-    }
-
-    fn settle(&mut self, batch: &Prepared) {
         self.landed = batch.next();
-        let range = OffsetRange {
-            source: batch.source,
-            source_next: batch.source_next,
-            target: self.offset_of(batch.first),
-            count: batch.count,
-        };
-        push_range(
-            self.offsets.entry(batch.source_partition).or_default(),
-            range,
-        );
+        Ok(batch.count)
     }
 
     fn offset_of(&self, ordinal: u64) -> i64 {
@@ -186,6 +168,10 @@ impl Target {
         }
         self.in_log = in_log;
         self.take_off_landed()?;
+        if self.staged.is_empty() {
+            // Nothing was tried: it waits for its turn to be read.
+            self.failing_since = None;
+        }
         self.doubt = None;
         self.alone = true;
         Ok(())
@@ -195,7 +181,7 @@ impl Target {
     pub(crate) fn take_in(&mut self) {
         while self.staged.is_empty() && !self.ended && self.failure.is_none() {
             match self.feed.try_recv() {
-                Ok(batches) => self.stage(Some(batches)),
+                Ok(fed) => self.stage(Some(fed)),
                 Err(mpsc::error::TryRecvError::Empty) => return,
                 Err(mpsc::error::TryRecvError::Disconnected) => self.stage(None),
             }
@@ -207,32 +193,40 @@ impl Target {
         if !self.staged.is_empty() || self.ended || self.failure.is_some() {
             return Poll::Pending;
         }
-        self.feed
-            .poll_recv(context)
-            .map(|batches| self.stage(batches))
+        self.feed.poll_recv(context).map(|fed| self.stage(fed))
     }
 
-    /// What the feed gave: batches, an error, or its end.
-    fn stage(&mut self, batches: Option<Result<Vec<Prepared>, EngineError>>) {
-        let staged = match batches {
-            Some(Ok(batches)) => {
+    fn stage(&mut self, fed: Option<Result<Fed, EngineError>>) {
+        let staged = match fed {
+            Some(Ok(Fed::Batches(batches))) => {
                 self.staged.extend(batches);
                 self.take_off_landed()
             }
-            Some(Err(error)) => Err(error),
-            None => {
+            Some(Ok(Fed::End(records))) => {
                 self.ended = true;
-                let next = self.sent.back().map_or(self.landed, Prepared::next);
-                if next < self.in_log {
-                    Err(self.foreign(format!("its log holds {} records under this restore's producer id, and there are only {next}", self.in_log)))
-                } else {
-                    Ok(())
-                }
+                self.check_end(records)
             }
+            Some(Err(error)) => Err(error),
+            None => Err(EngineError::Task(format!(
+                "what reads the archive for {} broke off",
+                self.name()
+            ))),
         };
         if let Err(error) = staged {
             self.failure = Some(error);
         }
+    }
+
+    /// The feed has given `records` in all, those that had landed before included.
+    fn check_end(&self, records: u64) -> Result<(), EngineError> {
+        let next = self.sent.back().map_or(self.landed, Prepared::next);
+        let held = next.max(self.in_log);
+        if held == records {
+            return Ok(());
+        }
+        Err(self.foreign(format!(
+            "its log holds {held} records under this restore's producer id, and there are {records}"
+        )))
     }
 
     /// Takes off the staged batches what the log holds already.
@@ -243,6 +237,7 @@ impl Target {
             let batch = self.staged.pop_front().expect("it was looked at");
             let landed = self.in_log.min(batch.next());
             self.found += landed - batch.first;
+            self.landed = landed;
             if landed < batch.next() {
                 let rest = batch
                     .without_landed(landed, self.producer)
@@ -254,9 +249,6 @@ impl Target {
                         source,
                     })?;
                 self.staged.push_front(rest);
-                self.landed = landed;
-            } else {
-                self.settle(&batch);
             }
         }
         Ok(())
@@ -322,7 +314,7 @@ pub(crate) async fn landed(client: &Client, id: &TargetId) -> Result<u64, Resolv
         .list_offsets(std::slice::from_ref(&name), OffsetSpec::Latest)
         .await?;
     let end = match ends.get(&name) {
-        Some(Ok(end)) => end.offset,
+        Some(Ok(end)) => *end,
         Some(Err(code)) => {
             return Err(ResolveError::Again(format!(
                 "ListOffsets of {}-{}: {code}",
@@ -336,27 +328,36 @@ pub(crate) async fn landed(client: &Client, id: &TargetId) -> Result<u64, Resolv
             )));
         }
     };
-    let Ok(landed) = u64::try_from(end - id.start) else {
+    let Ok(landed) = u64::try_from(end.offset - id.start) else {
         return Err(foreign(format!(
-            "its log ends at offset {end}, before {}, where this restore began",
-            id.start
+            "its log ends at offset {}, before {}, where this restore began",
+            end.offset, id.start
         ))
         .into());
     };
-    if landed > 0 {
-        let fetched = client
-            .fetch_at(&id.topic, id.topic_id, id.partition, end - 1, 1024 * 1024)
-            .await?;
-        let last = Batches::new(&fetched.records)
-            .filter_map(Result::ok)
-            .map(|batch| *batch.header())
-            .find(|header| header.last_offset() == end - 1)
-            .ok_or_else(|| {
-                ResolveError::Again(format!(
-                    "the last batch of {}-{} could not be read",
+    if let Some(epoch) = end.leader_epoch {
+        // The high watermark is not the log's end: behind it may wait what is not replicated yet.
+        let query = EpochQuery {
+            topic: id.topic.to_string(),
+            partition: id.partition,
+            current_leader_epoch: -1,
+            leader_epoch: epoch,
+        };
+        let ends = client.offset_for_leader_epoch(&[query]).await?;
+        match ends.get(&name) {
+            Some(Ok(log_end)) if log_end.end_offset <= end.offset => {}
+            _ => {
+                return Err(ResolveError::Again(format!(
+                    "{}-{} waits for its replicas",
                     id.topic, id.partition
-                ))
-            })?;
+                )));
+            }
+        }
+    }
+    let end = end.offset;
+    if landed > 0
+        && let Some(last) = last_batch(client, id, end).await?
+    {
         let last_sequence = sequence(
             u64::try_from(i64::from(last.base_sequence) + i64::from(last.last_offset_delta))
                 .unwrap_or(0),
@@ -376,7 +377,11 @@ pub(crate) async fn landed(client: &Client, id: &TargetId) -> Result<u64, Resolv
             .into());
         }
     }
-    let remembered = client.describe_producers(&id.topic, id.partition).await?;
+    let remembered = match client.describe_producers(&id.topic, id.partition).await {
+        // Kafka before 2.8.
+        Err(error) if error.code() == Some(ErrorCode::UNSUPPORTED_VERSION) => Vec::new(),
+        remembered => remembered?,
+    };
     if let Some(state) = remembered
         .iter()
         .find(|state| state.producer_id == id.producer.id)
@@ -389,6 +394,43 @@ pub(crate) async fn landed(client: &Client, id: &TargetId) -> Result<u64, Resolv
         )));
     }
     Ok(landed)
+}
+
+/// The header of the last batch of a log that ends at `end` (exclusive). Nothing if retention has taken it: then only the end
+/// itself and the broker's memory tell what landed.
+async fn last_batch(
+    client: &Client,
+    id: &TargetId,
+    end: i64,
+) -> Result<Option<BatchHeader>, ResolveError> {
+    let unread = || {
+        ResolveError::Again(format!(
+            "the last batch of {}-{} could not be read",
+            id.topic, id.partition
+        ))
+    };
+    let fetched = client
+        .fetch_at(&id.topic, id.topic_id, id.partition, end - 1, 1024 * 1024)
+        .await;
+    let fetched = match fetched {
+        Err(error) if error.code() == Some(ErrorCode::OFFSET_OUT_OF_RANGE) => {
+            let name = (id.topic.to_string(), id.partition);
+            let starts = client
+                .list_offsets(std::slice::from_ref(&name), OffsetSpec::Earliest)
+                .await?;
+            return match starts.get(&name) {
+                Some(Ok(start)) if start.offset >= end => Ok(None),
+                _ => Err(unread()),
+            };
+        }
+        fetched => fetched?,
+    };
+    Batches::new(&fetched.records)
+        .filter_map(Result::ok)
+        .map(|batch| *batch.header())
+        .find(|header| header.last_offset() == end - 1)
+        .map(Some)
+        .ok_or_else(unread)
 }
 
 #[cfg(test)]
@@ -420,11 +462,11 @@ mod tests {
             .expect("it is free");
         // Too small a limit to merge them.
         let batches =
-            Preparer::new(0, PRODUCER, 0, 100).prepare(Bytes::from(bytes), &permit.into());
-        let (sender, feed) = mpsc::channel(1);
-        sender
-            .try_send(Ok(batches.expect("they are sound")))
-            .expect("there is room");
+            Preparer::new(PRODUCER, 0, i64::MAX, 100).prepare(Bytes::from(bytes), &permit.into());
+        let (sender, feed) = mpsc::channel(2);
+        for fed in [Fed::Batches(batches.expect("they are sound")), Fed::End(20)] {
+            sender.try_send(Ok(fed)).expect("there is room");
+        }
         let id = TargetId {
             topic_index: 0,
             topic: Arc::from("orders"),
@@ -458,8 +500,18 @@ mod tests {
         target.take_in();
         assert!(target.is_done());
         assert_eq!(target.landed, 20);
-        let range = &target.offsets[&0];
-        assert_eq!(range.len(), 1, "one range of offsets: {range:?}");
+    }
+
+    /// The task that reads the archive panicked: that must not pass for the end.
+    #[tokio::test]
+    async fn a_feed_that_breaks_off_is_a_failure() {
+        let mut target = target(0);
+        let (sender, feed) = mpsc::channel(1);
+        drop(sender);
+        target.feed = feed;
+        target.take_in();
+        assert!(!target.is_done());
+        assert!(matches!(target.failure, Some(EngineError::Task(_))));
     }
 
     #[tokio::test]

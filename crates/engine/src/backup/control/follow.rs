@@ -8,7 +8,7 @@ use armory_kafka::{Metadata, TopicFilter, TopicMetadata};
 use futures::{StreamExt, stream};
 
 use super::super::catalog::{Followed, compare};
-use super::super::partition::{Partition, Phase, Topic};
+use super::super::partition::{Partition, Topic};
 use super::Control;
 use crate::backup::Until;
 use crate::error::sentence;
@@ -17,58 +17,71 @@ use crate::{EngineError, Level};
 /// Partitions opened at once.
 const OPENING: usize = 32;
 
-/// Whether a partition is somebody else's, while the rest of the archive may be ours.
-fn is_taken(error: &ArchiveError) -> bool {
+/// Whether an error concerns every topic of this archive.
+fn is_about_all(error: &EngineError) -> bool {
     matches!(
         error,
-        ArchiveError::OwnedByOther { .. }
-            | ArchiveError::Fenced { .. }
-            | ArchiveError::Locked { .. }
+        EngineError::Archive(ArchiveError::NoCreateIfAbsent { .. }) | EngineError::Task(_)
     )
 }
 
 impl Control {
-    /// Looks at the cluster: new topics, new partitions, new incarnations, leaders that moved.
+    /// Looks at the cluster: leaders that moved, new topics, new partitions, new incarnations.
     pub(super) async fn refresh(&mut self) -> Result<(), EngineError> {
         let metadata = self.shared.client.metadata(TopicFilter::All).await?;
         let changes = compare(&metadata, &self.job.topics, &self.topics);
         for name in changes.gone {
             self.on_gone(&name);
         }
+        // First, because what is wrong with a new topic is no reason to leave those waiting that are followed.
+        self.place_unplaced(&metadata).await?;
         // `--once` archives what was there when it began.
-        if self.until == Until::Stopped || self.topics.is_empty() {
-            for topic in changes.new.iter().chain(&changes.grown) {
-                self.follow_topic(&metadata, topic).await?;
+        if self.until == Until::CaughtUp && !self.topics.is_empty() {
+            for topic in changes.new {
+                self.on_gone(&topic.name);
             }
+            return Ok(());
         }
-        let unplaced = std::mem::take(&mut self.unplaced);
-        if !unplaced.is_empty() {
-            self.place(&metadata, unplaced).await?;
+        for topic in changes.new.iter().chain(&changes.grown) {
+            let subject = (crate::storage::topic_key(topic), None);
+            match self.follow_topic(&metadata, topic).await {
+                Ok(()) => drop(self.failures.remove(&subject)),
+                Err(error) if error.is_transient() || is_about_all(&error) => return Err(error),
+                Err(error) => {
+                    let why = format!("topic {}: {}", topic.name, sentence(&error));
+                    self.record(subject, why);
+                }
+            }
         }
         Ok(())
     }
 
+    /// The topic is gone, or another one has its name now.
     fn on_gone(&mut self, name: &str) {
         let Some(followed) = self.topics.get_mut(name) else {
             return;
         };
-        followed.present = false;
+        if !std::mem::replace(&mut followed.present, false) {
+            return;
+        }
         let partitions: Vec<_> = followed.partitions.values().cloned().collect();
         self.remark(Level::Warning, format!("topic {name} is gone from the cluster; its archive stays, and a topic of that name is followed again when it appears"));
         for partition in partitions {
-            if self.until == Until::CaughtUp && partition.state().phase == Phase::Streaming {
-                let at = partition.state().writer.next_offset();
-                self.fail(
-                    &partition,
-                    format!(
-                        "{} was deleted while it was backed up, at offset {at}",
-                        partition.name()
-                    ),
-                );
+            if self.until == Until::CaughtUp && !self.ended.contains(&partition.key) {
+                self.fail_deleted(&partition);
             } else {
-                self.seal(&partition);
+                partition.seal(&self.shared);
             }
         }
+    }
+
+    pub(super) fn fail_deleted(&mut self, partition: &Arc<Partition>) {
+        let at = partition.state().writer.next_offset();
+        let name = partition.name();
+        self.fail(
+            partition,
+            format!("{name} was deleted while it was backed up, at offset {at}"),
+        );
     }
 
     /// Opens what is not open of a topic. Another topic id than before is another incarnation: the old one is closed.
@@ -85,9 +98,10 @@ impl Control {
                 .remove(&meta.name)
                 .expect("it was there a line ago");
             for partition in old.partitions.values() {
-                self.unassign(partition);
-                self.seal(partition);
+                self.forget(partition);
+                partition.seal(&self.shared);
             }
+            self.closed.retain(|_, closed| !closed.is_of(&old.topic));
         }
         let (topic, key, incarnation) = match self.topics.get(&meta.name) {
             Some(known) => (
@@ -110,22 +124,16 @@ impl Control {
                 ),
             );
         }
-        let known = self
-            .topics
-            .get(&meta.name)
-            .map(|followed| followed.partitions.keys().copied().collect::<Vec<_>>());
-        let known = known.unwrap_or_default();
-        let new = meta
+        let new: Vec<PartitionKey> = meta
             .partitions
             .iter()
-            .map(|partition| &partition.index)
-            .filter(|index| !known.contains(index));
+            .map(|partition| key.partition(partition.index))
+            // Those that could not be opened are known, too.
+            .filter(|key| !self.known.contains(key))
+            .collect();
         let opening: Vec<_> = new
-            .map(|index| {
-                let key = PartitionKey {
-                    topic: key.clone(),
-                    partition: *index,
-                };
+            .into_iter()
+            .map(|key| {
                 let options = self.writer_options(&topic);
                 let archive = self.archive.clone();
                 async move {
@@ -150,31 +158,20 @@ impl Control {
             });
         followed.present = true;
         let mut added = Vec::new();
-        let mut refused = Vec::new();
         for (key, writer) in opened {
+            self.known.insert(key.clone());
             match writer {
                 Ok(writer) => {
-                    let partition = Arc::new(Partition::new(
-                        Arc::clone(&topic),
-                        key,
-                        writer,
-                        &self.shared.budget,
-                    ));
-                    followed
-                        .partitions
-                        .insert(partition.index, Arc::clone(&partition));
+                    let topic = Arc::clone(&topic);
+                    let partition =
+                        Arc::new(Partition::new(topic, key, writer, &self.shared.budget));
+                    self.insert(&partition);
+                    self.want_placed(Arc::clone(&partition), "it is new".to_owned());
                     added.push(partition);
                 }
-                Err(error) if is_taken(&error) => refused.push(sentence(&error)),
-                Err(error) => return Err(error.into()),
+                Err(error) => self.on_not_opened(key, Arc::clone(&topic), None, error),
             }
         }
-        self.summary.partitions += added.len() + refused.len();
-        for why in refused {
-            self.remark(Level::Warning, why.clone());
-            self.failed.push(why);
-        }
-        self.summary.topics = self.topics.len();
         self.place(metadata, added).await
     }
 
@@ -231,14 +228,10 @@ impl Control {
         Ok((Arc::new(topic), key, genesis.incarnation))
     }
 
-    fn writer_options(&self, topic: &Topic) -> WriterOptions {
+    pub(super) fn writer_options(&self, topic: &Topic) -> WriterOptions {
         WriterOptions {
-            take_over: self.job.take_over,
-            rollover_bytes: self.job.rollover.size,
-            compression: self.compression,
-            write_buffer: usize::try_from(self.job.write_buffer).unwrap_or(usize::MAX),
             plugin_digests: self.plugins.digests(&topic.name),
-            ..WriterOptions::new(self.identity.clone())
+            ..self.writer_options.clone()
         }
     }
 }

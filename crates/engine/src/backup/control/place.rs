@@ -1,88 +1,191 @@
-//! Where each partition is fetched: from which offset on, and by which broker's task.
+//! Where a partition goes on: from which offset on, and by which broker's task.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use armory_kafka::Metadata;
+use futures::future::join_all;
 
 use super::super::broker::{self, Command};
 use super::super::partition::{Partition, Phase};
 use super::super::position;
 use super::Control;
 use crate::backup::{UnstableRange, Until};
+use crate::error::sentence;
 use crate::{EngineError, Level};
 
+/// For how long a partition may be without a broker to fetch from before that is remarked upon.
+const UNPLACED_REMARK: Duration = Duration::from_secs(30);
+
+/// A partition that no broker's task fetches; asked for again at every refresh.
+#[derive(Debug)]
+pub(super) struct Unplaced {
+    partition: Arc<Partition>,
+    since: Instant,
+    why: String,
+    remarked: bool,
+}
+
 impl Control {
-    /// Finds out where to fetch each partition from, and hands it to its leader.
+    /// Has a partition placed at the next refresh. It is remembered until a broker's task has it, whatever fails meanwhile.
+    pub(super) fn want_placed(&mut self, partition: Arc<Partition>, why: String) {
+        if let Some(unplaced) = self.unplaced.get_mut(&partition.key) {
+            unplaced.partition = partition;
+            unplaced.why = why;
+            return;
+        }
+        let unplaced = Unplaced {
+            partition: Arc::clone(&partition),
+            since: Instant::now(),
+            why,
+            remarked: false,
+        };
+        self.unplaced.insert(partition.key.clone(), unplaced);
+    }
+
+    pub(super) async fn place_unplaced(&mut self, metadata: &Metadata) -> Result<(), EngineError> {
+        let unplaced = self.unplaced.values();
+        let partitions = unplaced
+            .map(|unplaced| Arc::clone(&unplaced.partition))
+            .collect();
+        self.place(metadata, partitions).await
+    }
+
+    /// Finds out where to fetch each of these unplaced partitions from, and hands it to its leader.
     pub(super) async fn place(
         &mut self,
         metadata: &Metadata,
         partitions: Vec<Arc<Partition>>,
     ) -> Result<(), EngineError> {
-        let mut led = Vec::new();
-        let mut leaders = HashMap::new();
+        let mut led: HashMap<i32, Vec<(Arc<Partition>, i32)>> = HashMap::new();
         for partition in partitions {
             if partition.state().phase != Phase::Streaming {
+                self.unplaced.remove(&partition.key);
                 continue;
             }
-            let meta = metadata.topics.iter().find(|topic| {
+            let topic = metadata.topics.iter().find(|topic| {
                 topic.name == *partition.topic.name && topic.id == partition.topic.id
             });
-            let leader = meta
-                .and_then(|topic| {
-                    topic
-                        .partitions
-                        .iter()
-                        .find(|meta| meta.index == partition.index)
-                })
-                .and_then(|meta| Some((meta.leader?, meta.leader_epoch)));
-            match leader {
-                Some((leader, epoch)) => {
-                    leaders.insert(partition.key.clone(), (leader, epoch));
-                    led.push((partition, epoch));
+            let meta = topic.and_then(|topic| {
+                let mut partitions = topic.partitions.iter();
+                partitions.find(|meta| meta.index == partition.index)
+            });
+            match meta.map(|meta| (meta.leader, meta.leader_epoch)) {
+                Some((Some(leader), epoch)) => {
+                    led.entry(leader).or_default().push((partition, epoch));
                 }
-                None => self.unplaced.push(partition),
+                Some((None, _)) => self.want_placed(partition, "it has no leader".to_owned()),
+                // Opened again after its topic went.
+                None if self.until == Until::CaughtUp && !self.is_present(&partition) => {
+                    self.fail_deleted(&partition);
+                }
+                None => self.want_placed(partition, "the cluster does not list it".to_owned()),
             }
         }
-        if led.is_empty() {
-            return Ok(());
-        }
-        let positions = position::find(&self.shared.client, led).await?;
-        for (partition, why) in positions.unknown {
-            tracing::debug!(partition = partition.name(), why, "no position yet");
-            self.unplaced.push(partition);
-        }
-        for position in positions.found {
-            // A lineage ends with everything of it committed; what is open goes first, and the partition is asked for again.
-            if position.diverged_at.is_some() && position.partition.state().writer.has_uncommitted()
-            {
-                self.seal(&position.partition);
-                self.unplaced.push(position.partition);
-                continue;
+        // One broker each, so that one that is silent does not keep the partitions of the others waiting.
+        let client = self.shared.client.clone();
+        let asked = led.into_iter().map(|(leader, led)| {
+            let client = &client;
+            async move {
+                let epochs: HashMap<_, _> = led
+                    .iter()
+                    .map(|(partition, epoch)| (partition.key.clone(), *epoch))
+                    .collect();
+                (leader, epochs, position::find(client, led).await)
             }
-            position.settle().await?;
-            self.remark_on(&position);
-            let partition = position.partition;
-            if self.until == Until::CaughtUp
-                && self.reach(&partition, position.last_stable, position.high_watermark)
-            {
-                continue;
+        });
+        for (leader, epochs, positions) in join_all(asked).await {
+            let positions = match positions {
+                Ok(positions) => positions,
+                Err(error) if error.is_transient() => {
+                    let why = sentence(&error);
+                    for key in epochs.keys() {
+                        if let Some(unplaced) = self.unplaced.get_mut(key) {
+                            unplaced.why.clone_from(&why);
+                        }
+                    }
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            for (partition, why) in positions.unknown {
+                tracing::debug!(partition = partition.name(), why, "no position yet");
+                self.want_placed(partition, why);
             }
-            let (leader, leader_epoch) = leaders[&partition.key];
-            self.assign(
-                partition,
-                leader,
-                position.offset,
-                leader_epoch,
-                metadata.brokers.len(),
-            );
+            for position in positions.found {
+                let epoch = epochs[&position.partition.key];
+                self.place_one(position, leader, epoch, metadata.brokers.len())
+                    .await;
+            }
         }
         Ok(())
     }
 
+    async fn place_one(
+        &mut self,
+        position: position::Position,
+        leader: i32,
+        leader_epoch: i32,
+        brokers: usize,
+    ) {
+        // A lineage ends with everything of it committed; what is open goes first, and the partition is asked for again.
+        if position.diverged_at.is_some() && position.partition.state().writer.has_uncommitted() {
+            position.partition.seal(&self.shared);
+            let why = "its last segments are being committed".to_owned();
+            self.want_placed(position.partition, why);
+            return;
+        }
+        if let Err(error) = position.settle().await {
+            self.on_failure(&position.partition, &error);
+            return;
+        }
+        self.remark_on(&position);
+        let partition = position.partition;
+        self.unplaced.remove(&partition.key);
+        if self.until == Until::CaughtUp
+            && self.reach(&partition, position.last_stable, position.high_watermark)
+        {
+            return;
+        }
+        self.assign(partition, leader, position.offset, leader_epoch, brokers);
+    }
+
+    fn is_present(&self, partition: &Partition) -> bool {
+        self.topics
+            .get(&*partition.topic.name)
+            .is_some_and(|followed| followed.present)
+    }
+
+    /// Remarks, once, on partitions that nothing has been fetched of for long.
+    pub(super) fn remark_on_unplaced(&mut self) {
+        let mut overdue = Vec::new();
+        for (key, unplaced) in &self.unplaced {
+            if !unplaced.remarked
+                && unplaced.since.elapsed() >= UNPLACED_REMARK
+                && self.is_present(&unplaced.partition)
+            {
+                let text = format!(
+                    "{}: nothing could be fetched for {} s ({}); it is tried until the cluster has a leader for it",
+                    unplaced.partition.name(),
+                    UNPLACED_REMARK.as_secs(),
+                    unplaced.why
+                );
+                self.remark(Level::Warning, text);
+                overdue.push(key.clone());
+            }
+        }
+        for key in overdue {
+            if let Some(unplaced) = self.unplaced.get_mut(&key) {
+                unplaced.remarked = true;
+            }
+        }
+    }
+
     fn remark_on(&self, position: &position::Position) {
         let name = position.partition.name();
-        if let Some(at) = position.diverged_at {
+        if let Some(end) = position.diverged_at {
+            let at = end.end_offset;
             let lineage = position.partition.state().writer.lineage();
             self.remark(
                 Level::Warning,
@@ -90,9 +193,8 @@ impl Control {
             );
         }
         // Where records are left, the first batch tells how far the gap reaches; the remark comes with it.
-        if let Some((from, until)) = position.lost
+        if let Some((from, until)) = position.empty_head()
             && from > 0
-            && until == position.high_watermark
         {
             self.remark_on_trimmed(&position.partition, from, until);
         }
@@ -125,8 +227,8 @@ impl Control {
         }
         state.phase = Phase::Done;
         drop(state);
-        self.done += 1;
-        self.seal(partition);
+        self.ended.insert(partition.key.clone());
+        partition.seal(&self.shared);
         true
     }
 

@@ -33,7 +33,7 @@ pub(super) struct Writing<'a> {
     pub(super) lanes: Vec<JoinHandle<()>>,
     sender: mpsc::UnboundedSender<Outcome>,
     outcomes: mpsc::UnboundedReceiver<Outcome>,
-    pub(super) done: Vec<Target>,
+    pub(super) done: usize,
     pub(super) failed: Vec<String>,
     pub(super) unfinished: usize,
     total: usize,
@@ -50,7 +50,7 @@ impl<'a> Writing<'a> {
             lanes: Vec::new(),
             sender,
             outcomes,
-            done: Vec::new(),
+            done: 0,
             failed: Vec::new(),
             unfinished: 0,
             total,
@@ -74,7 +74,7 @@ impl<'a> Writing<'a> {
         let (setup, sender, lanes) = (self.setup, &self.sender, &mut self.lanes);
         let queues = self.queues.entry(leader).or_insert_with(|| {
             let start = |_| {
-                let queue = Arc::new(Queue::default());
+                let queue = Arc::new(Queue::new());
                 let lane = Lane {
                     client: setup.client.clone(),
                     broker: leader,
@@ -87,7 +87,10 @@ impl<'a> Writing<'a> {
             };
             (0..LANES).map(start).collect()
         });
-        queues[0].push(target);
+        if queues[0].push(target).is_err() {
+            // Lanes close only when the run is stopped.
+            self.unfinished += 1;
+        }
         queues.rotate_left(1);
     }
 
@@ -112,7 +115,7 @@ impl<'a> Writing<'a> {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut signed = Instant::now();
-        while self.done.len() + self.failed.len() + self.unfinished < self.total {
+        while self.done + self.failed.len() + self.unfinished < self.total {
             tokio::select! {
                 outcome = self.outcomes.recv() => self.on_outcome(outcome.expect("the sender lives in this struct")).await,
                 _ = tick.tick() => {
@@ -138,7 +141,7 @@ impl<'a> Writing<'a> {
                 self.records += records;
                 self.bytes += bytes;
             }
-            Outcome::Done(target) => self.done.push(*target),
+            Outcome::Done => self.done += 1,
             Outcome::Moved(target, _) if self.setup.stop.is_cancelled() => {
                 drop(target);
                 self.unfinished += 1;
@@ -174,7 +177,7 @@ impl<'a> Writing<'a> {
             elapsed: self.setup.started.elapsed(),
             topics: plan.topics.len(),
             partitions: self.total,
-            partitions_done: self.done.len(),
+            partitions_done: self.done,
             records: already + self.records,
             records_total: plan.topics.iter().map(plan::TopicPlan::records).sum(),
             bytes: self.bytes,

@@ -1,0 +1,289 @@
+//! What becomes of a partition that cannot go on: opened again after a while where that may help, given up where it cannot.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use armory_archive::{ArchiveError, PartitionKey, PartitionWriter, TopicKey};
+use armory_kafka::Backoff;
+
+use super::super::partition::{Partition, Phase, Topic};
+use super::Control;
+use crate::backup::Until;
+use crate::error::sentence;
+use crate::{EngineError, Level};
+
+/// The first and the longest pause before a partition is opened again.
+const OPEN_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// The pause before it is asked again whether another writer has left a partition.
+const ASK_OWNER_AGAIN: Duration = Duration::from_secs(15);
+/// How often `--once` opens a partition again without committing anything in between: it is to end.
+const OPENINGS_ONCE: u32 = 5;
+
+/// What failures are told of: a topic, or one partition of it.
+pub(super) type Subject = (TopicKey, Option<i32>);
+
+fn subject(key: &PartitionKey) -> Subject {
+    (key.topic.clone(), Some(key.partition))
+}
+
+/// A partition without a writer, to be opened when its time comes.
+#[derive(Debug)]
+pub(super) struct Closed {
+    topic: Arc<Topic>,
+    /// As it was followed before, if it was.
+    before: Option<Arc<Partition>>,
+    due: Instant,
+    is_opening: bool,
+    why: String,
+}
+
+impl Closed {
+    pub(super) fn is_of(&self, topic: &Arc<Topic>) -> bool {
+        Arc::ptr_eq(&self.topic, topic)
+    }
+}
+
+/// How long to wait for a partition that keeps failing. Forgotten when something of it was committed.
+#[derive(Debug)]
+pub(super) struct Patience {
+    backoff: Backoff,
+    openings: u32,
+}
+
+/// Whether a partition is somebody else's, while the rest of the archive may be ours.
+fn is_taken(error: &ArchiveError) -> bool {
+    matches!(
+        error,
+        ArchiveError::OwnedByOther { .. }
+            | ArchiveError::Fenced { .. }
+            | ArchiveError::Locked { .. }
+    )
+}
+
+/// Whether a partition may go on once it was opened again, without anybody doing anything.
+fn may_pass(error: &EngineError) -> bool {
+    match error {
+        EngineError::Archive(error) => {
+            // An answer that does not follow is fetched again from the archive's end.
+            error.is_retriable() || matches!(error, ArchiveError::NotContiguous { .. })
+        }
+        _ => false,
+    }
+}
+
+impl Control {
+    /// Whether this is the partition as it is followed now: not of an incarnation that is gone, nor one that was opened again since.
+    pub(super) fn is_current(&self, partition: &Arc<Partition>) -> bool {
+        self.topics
+            .get(&*partition.topic.name)
+            .and_then(|followed| followed.partitions.get(&partition.index))
+            .is_some_and(|known| Arc::ptr_eq(known, partition))
+    }
+
+    /// Decides what becomes of a partition after an error. Later errors of the same failure change nothing.
+    pub(super) fn on_failure(&mut self, partition: &Arc<Partition>, error: &EngineError) {
+        let name = partition.name();
+        let why = sentence(error);
+        if !self.is_current(partition) {
+            let is_followed = self
+                .topics
+                .get(&*partition.topic.name)
+                .is_some_and(|followed| followed.topic.id == partition.topic.id);
+            if !is_followed && partition.give_up(&self.shared) != Phase::Failed {
+                self.record(subject(&partition.key), format!("{name}: {why}"));
+            }
+            return;
+        }
+        if self.closed.contains_key(&partition.key) || partition.state().phase == Phase::Failed {
+            return;
+        }
+        if self.is_finishing || !may_pass(error) || !self.has_patience(&partition.key) {
+            self.fail(partition, format!("{name}: {why}"));
+            return;
+        }
+        partition.suspend();
+        self.unassign(partition);
+        self.unplaced.remove(&partition.key);
+        self.ended.remove(&partition.key);
+        let topic = Arc::clone(&partition.topic);
+        let before = Some(Arc::clone(partition));
+        self.open_later(partition.key.clone(), topic, before, why);
+    }
+
+    fn has_patience(&self, key: &PartitionKey) -> bool {
+        self.until == Until::Stopped
+            || self
+                .patience
+                .get(key)
+                .is_none_or(|patience| patience.openings < OPENINGS_ONCE)
+    }
+
+    fn open_later(
+        &mut self,
+        key: PartitionKey,
+        topic: Arc<Topic>,
+        before: Option<Arc<Partition>>,
+        why: String,
+    ) {
+        let patience = self
+            .patience
+            .entry(key.clone())
+            .or_insert_with(|| Patience {
+                backoff: Backoff::new(OPEN_AGAIN.0, OPEN_AGAIN.1),
+                openings: 0,
+            });
+        patience.openings += 1;
+        let is_first = patience.openings == 1;
+        let due = Instant::now() + patience.backoff.next_delay();
+        if is_first {
+            let name = format!("{}-{}", topic.name, key.partition);
+            self.remark(
+                Level::Warning,
+                format!("{name} pauses and is opened again: {why}"),
+            );
+        }
+        let closed = Closed {
+            topic,
+            before,
+            due,
+            is_opening: false,
+            why,
+        };
+        self.closed.insert(key, closed);
+    }
+
+    /// What became of an opening that failed: of a new partition, or of one that was opened again.
+    pub(super) fn on_not_opened(
+        &mut self,
+        key: PartitionKey,
+        topic: Arc<Topic>,
+        before: Option<Arc<Partition>>,
+        error: ArchiveError,
+    ) {
+        let is_new_and_taken = before.is_none() && is_taken(&error);
+        let error = EngineError::from(error);
+        let why = sentence(&error);
+        // In a continuous backup somebody else's partition may become free when its writer ends.
+        if is_new_and_taken && self.until == Until::Stopped {
+            self.record(subject(&key), why.clone());
+            let closed = Closed {
+                topic,
+                before,
+                due: Instant::now() + ASK_OWNER_AGAIN,
+                is_opening: false,
+                why,
+            };
+            self.closed.insert(key, closed);
+        } else if may_pass(&error) && !is_new_and_taken && self.has_patience(&key) {
+            self.open_later(key, topic, before, why);
+        } else {
+            let why = format!("{}-{}: {why}", topic.name, key.partition);
+            match before {
+                Some(partition) => self.fail(&partition, why),
+                None => self.record(subject(&key), why),
+            }
+        }
+    }
+
+    /// Begins to open what is closed and due.
+    pub(super) fn open_what_is_due(&mut self) {
+        let now = Instant::now();
+        let mut due = Vec::new();
+        for (key, closed) in &mut self.closed {
+            // Segments on their way would be found missing, or locked.
+            if closed.is_opening || closed.due > now || self.commits.holds(key) {
+                continue;
+            }
+            closed.is_opening = true;
+            due.push((key.clone(), Arc::clone(&closed.topic)));
+        }
+        for (key, topic) in due {
+            let options = self.writer_options(&topic);
+            let archive = self.archive.clone();
+            self.openings.spawn(async move {
+                let writer = PartitionWriter::open(&archive, key.clone(), options).await;
+                (key, writer)
+            });
+        }
+    }
+
+    pub(super) fn on_opened(
+        &mut self,
+        key: PartitionKey,
+        opened: Result<PartitionWriter, ArchiveError>,
+    ) {
+        // Given up, or of an incarnation that is gone, meanwhile.
+        let Some(closed) = self.closed.remove(&key) else {
+            return;
+        };
+        let Closed { topic, before, .. } = closed;
+        match opened {
+            Ok(writer) => {
+                let at = writer.next_offset();
+                let partition = match &before {
+                    Some(before) => before.opened_again(writer, &self.shared.budget),
+                    None => Partition::new(topic, key.clone(), writer, &self.shared.budget),
+                };
+                let partition = Arc::new(partition);
+                self.failures.remove(&subject(&key));
+                self.remark(
+                    Level::Info,
+                    format!("{} goes on at offset {at}", partition.name()),
+                );
+                self.insert(&partition);
+                self.want_placed(partition, "it was opened again".to_owned());
+                self.is_urgent = true;
+            }
+            Err(error) => self.on_not_opened(key, topic, before, error),
+        }
+    }
+
+    /// Follows an opened partition of a followed topic.
+    pub(super) fn insert(&mut self, partition: &Arc<Partition>) {
+        if let Some(followed) = self.topics.get_mut(&*partition.topic.name) {
+            let partitions = &mut followed.partitions;
+            partitions.insert(partition.index, Arc::clone(partition));
+        }
+    }
+
+    /// Gives a followed partition up, with a remark.
+    pub(super) fn fail(&mut self, partition: &Arc<Partition>, why: String) {
+        if partition.give_up(&self.shared) == Phase::Failed {
+            return;
+        }
+        self.forget(partition);
+        self.ended.insert(partition.key.clone());
+        self.remark(Level::Warning, format!("given up: {why}"));
+        self.failures.insert(subject(&partition.key), why);
+    }
+
+    /// Has nothing more done for a partition.
+    pub(super) fn forget(&mut self, partition: &Partition) {
+        self.unassign(partition);
+        self.unplaced.remove(&partition.key);
+        self.closed.remove(&partition.key);
+        self.patience.remove(&partition.key);
+        self.ended.remove(&partition.key);
+    }
+
+    /// Keeps a failure for the end of the run, and remarks upon it unless that has been said.
+    pub(super) fn record(&mut self, subject: Subject, why: String) {
+        let before = self.failures.insert(subject, why.clone());
+        if before.as_ref() != Some(&why) {
+            self.remark(Level::Warning, why);
+        }
+    }
+
+    /// What is closed when the run ends has not come to its end.
+    pub(super) fn record_closed(&mut self) {
+        for (key, closed) in std::mem::take(&mut self.closed) {
+            let why = format!("{}-{}: {}", closed.topic.name, key.partition, closed.why);
+            self.failures.entry(subject(&key)).or_insert(why);
+        }
+    }
+
+    pub(super) fn failed_partitions(&self) -> usize {
+        let failures = self.failures.keys();
+        failures.filter(|(_, index)| index.is_some()).count()
+    }
+}

@@ -1,0 +1,96 @@
+use std::time::Duration;
+
+use armory_archive::PartitionWriter;
+use armory_broker::Broker;
+use armory_kafka::{ClientConfig, NewTopic};
+use armory_records::{BatchBuilder, BatchHeader, BatchOptions};
+use armory_resources::job::KafkaEndpoint;
+use uuid::Uuid;
+
+use super::super::partition::Topic;
+use super::super::partition::tests::{open, shared};
+use super::*;
+
+fn batch(base_offset: i64, partition_leader_epoch: i32) -> (Vec<u8>, BatchHeader) {
+    let mut builder = BatchBuilder::new(BatchOptions {
+        base_offset,
+        partition_leader_epoch,
+        ..BatchOptions::default()
+    });
+    builder.append(base_offset, 1000, None, Some(b"value"), []);
+    let mut bytes = Vec::new();
+    let header = builder.finish(&mut bytes).expect("a batch is built");
+    (bytes, header)
+}
+
+/// A cluster whose partition has one record of epoch 0 and one of epoch 6, and the id of its topic.
+async fn cluster() -> (Broker, Client, Option<Uuid>) {
+    let broker = Broker::start().await.expect("a broker");
+    let endpoint = KafkaEndpoint::from_bootstrap(broker.bootstrap());
+    let mut config = ClientConfig::from_properties(&endpoint.properties).expect("properties");
+    config.leader_timeout = Duration::from_millis(300);
+    let client = Client::new(config).expect("a client");
+    let new = NewTopic {
+        name: "orders".to_owned(),
+        partitions: 1,
+        replication_factor: None,
+        configs: Default::default(),
+    };
+    client.create_topics(&[new], false).await.expect("a topic");
+    let records = [batch(0, 0).0, batch(1, 6).0].concat();
+    let appended = broker.append_replicated("orders", 0, &records);
+    appended.expect("appended");
+    let names = ["orders".to_owned()];
+    let metadata = client.metadata(TopicFilter::Names(&names)).await;
+    let id = metadata.expect("metadata").topics[0].id;
+    (broker, client, id)
+}
+
+/// A partition that has two records archived, the second one of epoch 5, which the cluster does not know.
+async fn ahead(folder: &tempfile::TempDir, id: Option<Uuid>) -> Arc<Partition> {
+    let (shared, _) = shared();
+    let topic = Topic {
+        name: Arc::from("orders"),
+        id,
+        chain: None,
+        compacted: false,
+        rollover_bytes: 1 << 20,
+    };
+    let mut writer: PartitionWriter = open(folder, 0, 1 << 20).await;
+    for (bytes, header) in [batch(0, 0), batch(1, 5)] {
+        writer.append(&bytes, &[header]).expect("appended");
+    }
+    let key = writer.partition().clone();
+    Arc::new(Partition::new(Arc::new(topic), key, writer, &shared.budget))
+}
+
+async fn find_one(client: &Client, partition: Arc<Partition>, epoch: i32) -> Positions {
+    let positions = find(client, vec![(partition, epoch)]).await;
+    positions.expect("the cluster answers")
+}
+
+#[tokio::test]
+async fn a_history_parts_only_from_the_topic_with_the_same_id() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_broker, client, id) = cluster().await;
+    let positions = find_one(&client, ahead(&folder, id).await, 6).await;
+    let end = positions.found[0].diverged_at.expect("a divergence");
+    assert_eq!((end.leader_epoch, end.end_offset), (0, 1));
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let before = ahead(&folder, Some(Uuid::from_u128(7))).await;
+    let positions = find_one(&client, before, 6).await;
+    assert!(positions.found.is_empty());
+    assert_eq!(positions.unknown.len(), 1, "{:?}", positions.unknown);
+}
+
+#[tokio::test]
+async fn an_epoch_that_could_not_be_asked_for_leaves_the_position_unknown() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_broker, client, id) = cluster().await;
+    // The leader epoch that the metadata told is not the broker's.
+    let positions = find_one(&client, ahead(&folder, id).await, 99).await;
+    assert!(positions.found.is_empty());
+    let (_, why) = &positions.unknown[0];
+    assert!(why.contains("LEADER_EPOCH"), "{why}");
+}
