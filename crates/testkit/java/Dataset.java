@@ -53,7 +53,9 @@ final class Dataset {
                         "compression.type", codec.asText(),
                         "batch.size", batchSizes[turn % batchSizes.length],
                         "linger.ms", 20,
-                        "enable.idempotence", turn % 2 == 0)));
+                        // Kafka's idempotent producer now and then begins its sequence anew here and is then refused for ever.
+                        "enable.idempotence", false,
+                        "max.in.flight.requests.per.connection", 1)));
             }
             return new Dataset(request).write(producers, bytes);
         } finally {

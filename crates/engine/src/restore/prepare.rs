@@ -2,8 +2,8 @@
 //! neighbours become one batch.
 //!
 //! A broker's cost is per batch (35 to 105 µs each, whatever is in it), and a request holds one batch of a partition. So a topic of many
-//! small batches is restored several times as fast when they are merged, at the price of copying their records. Compressed batches are
-//! left as they are: to merge them they would have to be compressed again, which costs more than it saves.
+//! small batches is restored several times as fast when they are merged, at the price of copying their records, and of compressing them
+//! again. Only gzip costs more than it saves.
 
 use std::sync::Arc;
 
@@ -22,6 +22,8 @@ const SMALL: usize = 64 << 10;
 const MERGED: usize = 256 << 10;
 /// Batches of more records are not merged: encoding them anew would cost as much as the broker saves.
 const FEW: i32 = 512;
+/// Records are merged up to this many bytes before compression, so that batches of zeros do not take memory without a bound.
+const MERGED_RAW: usize = 2 << 20;
 /// How much larger a record can become in a merged batch: its offset delta takes up to 5 bytes, its timestamp delta up to 10.
 const GROWTH: usize = 15;
 
@@ -50,35 +52,50 @@ struct Run {
     batches: Vec<(BatchHeader, BytesMut)>,
     /// The ordinal of its first record.
     first: u64,
-    records: u64,
     /// What the merged batch takes at the most.
     size_bound: usize,
 }
 
 impl Run {
+    /// Whether a batch can join: it has the same codec, and the merged batch stays within `max_size`.
     fn has_room_for(&self, header: &BatchHeader, max_size: usize) -> bool {
-        self.size_bound + size_bound(header) <= max_size
+        let codec = |header: &BatchHeader| header.attributes.compression();
+        self.batches
+            .last()
+            .is_none_or(|(last, _)| codec(last) == codec(header))
+            && self.size_bound + size_bound(header) <= max_size
     }
 
-    fn add(&mut self, header: BatchHeader, bytes: BytesMut, first: u64, records: u64) {
+    fn add(&mut self, header: BatchHeader, bytes: BytesMut, first: u64) {
         if self.batches.is_empty() {
             self.first = first;
         }
-        self.records += records;
         self.size_bound += size_bound(&header);
         self.batches.push((header, bytes));
     }
+}
+
+fn count_of(header: &BatchHeader) -> u64 {
+    u64::try_from(header.record_count).unwrap_or(0)
 }
 
 /// Whether it pays to merge a batch with its neighbours.
 fn is_small(header: &BatchHeader) -> bool {
     header.size() <= SMALL
         && header.record_count <= FEW
-        && header.attributes.compression() == Ok(Compression::None)
+        && !matches!(
+            header.attributes.compression(),
+            Ok(Compression::Gzip) | Err(_)
+        )
 }
 
+/// What a batch takes in a merged one. Compressed anew, with the codec's usual level, it may come out larger than it was.
 fn size_bound(header: &BatchHeader) -> usize {
-    header.size() + usize::try_from(header.record_count).unwrap_or(0) * GROWTH
+    let plain = header.size() + usize::try_from(header.record_count).unwrap_or(0) * GROWTH;
+    match header.attributes.compression() {
+        Ok(Compression::None) => plain,
+        _ => 2 * plain,
+    }
 }
 
 impl Preparer {
@@ -129,7 +146,7 @@ impl Preparer {
             }
             let bytes = rest.split_to(header.size());
             let first = self.ordinal;
-            self.ordinal += u64::try_from(header.record_count).unwrap_or(0);
+            self.ordinal += count_of(&header);
             if self.ordinal <= self.from {
                 continue;
             }
@@ -139,7 +156,7 @@ impl Preparer {
                 self.end_run(credit, &mut out)?;
             }
             if mergeable {
-                self.run.add(header, bytes, first, self.ordinal - first);
+                self.run.add(header, bytes, first);
                 continue;
             }
             let records = match form {
@@ -197,7 +214,7 @@ impl Preparer {
         Ok(Bytes::from(out))
     }
 
-    /// Makes one batch of the run, if there is one.
+    /// Makes one batch of the run, if there is one; several if it turns out to be very compressible.
     fn end_run(
         &mut self,
         credit: &Arc<OwnedSemaphorePermit>,
@@ -205,37 +222,52 @@ impl Preparer {
     ) -> Result<(), PrepareError> {
         let Run {
             mut batches,
-            first,
-            records: count,
+            mut first,
             ..
         } = std::mem::take(&mut self.run);
-        let Some((head, _)) = batches.first() else {
-            return Ok(());
-        };
-        let head = *head;
-        let records = if batches.len() == 1 {
-            let (_, bytes) = batches.remove(0);
-            self.rewritten(bytes, first)
-        } else {
-            self.builder.reset(Compression::None, None);
-            let mut size = 0;
-            for (header, bytes) in &batches {
-                let append = |builder: &mut ProduceBuilder, scratch: &mut DecodeBuffer| {
-                    builder.append_batch(&Batch::parse(bytes)?, scratch)
-                };
-                append(&mut self.builder, &mut self.scratch)
-                    .map_err(|error| (header.base_offset, error))?;
-                size += bytes.len();
+        if batches.len() < 2 {
+            if let Some((header, bytes)) = batches.pop() {
+                let records = self.rewritten(bytes, first);
+                out.push(self.prepared(records, first, count_of(&header), &header, credit));
             }
-            let Producer { id, epoch } = self.producer;
-            let mut merged = Vec::with_capacity(size);
+            return Ok(());
+        }
+        let codec = batches[0].0.attributes.compression();
+        let codec = codec.map_err(|error| (batches[0].0.base_offset, error))?;
+        self.builder.reset(codec, None);
+        let (mut head, mut count) = (batches[0].0, 0);
+        for (header, bytes) in &batches {
+            let at = |error| (header.base_offset, error);
+            if count == 0 {
+                head = *header;
+            }
+            let batch = Batch::parse(bytes).map_err(at)?;
             self.builder
-                .finish(id, epoch, sequence(first), &mut merged)
+                .append_batch(&batch, &mut self.scratch)
+                .map_err(at)?;
+            count += count_of(header);
+            if self.builder.estimated_size() >= MERGED_RAW {
+                let records = self.merged(first).map_err(at)?;
+                out.push(self.prepared(records, first, count, &head, credit));
+                first += count;
+                count = 0;
+            }
+        }
+        if count > 0 {
+            let records = self
+                .merged(first)
                 .map_err(|error| (head.base_offset, error))?;
-            Bytes::from(merged)
-        };
-        out.push(self.prepared(records, first, count, &head, credit));
+            out.push(self.prepared(records, first, count, &head, credit));
+        }
         Ok(())
+    }
+
+    fn merged(&mut self, first: u64) -> Result<Bytes, BatchError> {
+        let Producer { id, epoch } = self.producer;
+        let mut merged = Vec::new();
+        self.builder
+            .finish(id, epoch, sequence(first), &mut merged)?;
+        Ok(Bytes::from(merged))
     }
 
     fn prepared(

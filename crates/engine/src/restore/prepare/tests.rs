@@ -24,7 +24,7 @@ fn specs() -> impl Strategy<Value = Vec<Spec>> {
         prop_oneof![5 => Just(1), 1 => 2..4_i64],
         prop::collection::vec(timestamp, 1..20),
         prop_oneof![8 => 0..3000_usize, 1 => 3000..20_000_usize],
-        prop_oneof![4 => Just(Compression::None), 1 => Just(Compression::Lz4), 1 => Just(Compression::Zstd)],
+        prop_oneof![4 => Just(Compression::None), 1 => Just(Compression::Lz4), 1 => Just(Compression::Zstd), 1 => Just(Compression::Gzip)],
         prop::bool::weighted(0.1),
     )
         .prop_map(
@@ -181,7 +181,7 @@ fn small_neighbours_become_one_batch() {
 #[test]
 fn what_would_cost_more_than_it_saves_is_left_alone() {
     let compressed = Spec {
-        compression: Compression::Lz4,
+        compression: Compression::Gzip,
         ..plain(5, 100)
     };
     let many = plain(600, 1);
@@ -190,6 +190,37 @@ fn what_would_cost_more_than_it_saves_is_left_alone() {
         let batches = encode(&vec![spec; 10]);
         assert_eq!(prepare(&[batches.concat()], 0, 1 << 20).len(), 10);
     }
+}
+
+#[test]
+fn codecs_are_kept_and_not_mixed() {
+    let lz4 = Spec {
+        compression: Compression::Lz4,
+        ..plain(5, 100)
+    };
+    let batches = encode(&[lz4.clone(), lz4, plain(5, 100), plain(5, 100)]);
+    let prepared = prepare(&[batches.concat()], 0, 1 << 20);
+    let codecs: Vec<_> = prepared
+        .iter()
+        .map(|batch| {
+            let batch = Batch::parse(&batch.records).expect("a batch");
+            batch.header().attributes.compression()
+        })
+        .collect();
+    assert_eq!(codecs, [Ok(Compression::Lz4), Ok(Compression::None)]);
+}
+
+#[test]
+fn what_is_very_compressible_takes_no_memory_without_a_bound() {
+    let zeros = Spec {
+        compression: Compression::Zstd,
+        ..plain(100, 10_000)
+    };
+    let batches = encode(&vec![zeros; 20]);
+    let prepared = prepare(&[batches.concat()], 0, 1 << 20);
+    // 20 MB before compression, in pieces of 2 to 3 MB.
+    assert!((7..=10).contains(&prepared.len()), "{}", prepared.len());
+    assert_eq!(prepared.iter().map(|batch| batch.count).sum::<u64>(), 2000);
 }
 
 #[test]
