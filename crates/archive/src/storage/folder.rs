@@ -91,32 +91,21 @@ impl Folder {
     }
 
     pub(super) fn list(&self, relative: &str) -> Result<Listing, ArchiveError> {
-        let path = self.path(relative);
-        let entries = match fs::read_dir(&path) {
-            Ok(entries) => entries,
-            Err(error) if is_absent(&error) => return Ok(Listing::default()),
-            Err(error) => return Err(io_error("list", path)(error)),
-        };
+        let directory = self.path(relative);
         let mut listing = Listing::default();
-        for entry in entries {
-            let entry = entry.map_err(io_error("list", &path))?;
-            // Names that are no UTF-8 are not ours.
-            let Ok(name) = entry.file_name().into_string() else {
-                continue;
-            };
+        for name in self.names(relative)? {
             if name.ends_with(TEMPORARY) {
                 continue;
             }
-            match fs::metadata(entry.path()) {
+            let path = directory.join(&name);
+            match fs::metadata(&path) {
                 Ok(metadata) if metadata.is_dir() => listing.directories.push(name),
                 Ok(metadata) => listing.files.push((name, metadata.len())),
                 // Deleted meanwhile, as a writer does with its open segments.
                 Err(error) if is_absent(&error) => {}
-                Err(error) => return Err(io_error("look at", entry.path())(error)),
+                Err(error) => return Err(io_error("look at", path)(error)),
             }
         }
-        listing.directories.sort_unstable();
-        listing.files.sort_unstable();
         Ok(listing)
     }
 
@@ -132,6 +121,7 @@ impl Folder {
         let mut names = Vec::new();
         for entry in entries {
             let entry = entry.map_err(io_error("list", &path))?;
+            // Names that are no UTF-8 are not ours.
             names.extend(entry.file_name().into_string());
         }
         names.sort_unstable();

@@ -23,10 +23,8 @@ use crate::budget::Budget;
 /// What the brokers' tasks, and the commits, tell the control loop.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// The partition has to be placed anew: its leader moved, or its broker is gone.
+    /// The partition has to be placed anew, and why: its leader moved, its broker is gone or does not have the offset.
     Unplaced(Arc<Partition>, String),
-    /// The broker does not have the offset that was asked for.
-    OutOfRange(Arc<Partition>),
     /// The partition cannot go on.
     Failed(Arc<Partition>, EngineError),
     /// `--once` has all of this partition.
@@ -283,7 +281,9 @@ impl Broker {
             fetcher.remove(&fetch.topic, fetch.partition);
             self.partitions.remove(&key);
             self.shared.tell(match code {
-                ErrorCode::OFFSET_OUT_OF_RANGE => Event::OutOfRange(partition),
+                ErrorCode::OFFSET_OUT_OF_RANGE => {
+                    Event::Unplaced(partition, "its offset is out of range".to_owned())
+                }
                 // A broker's own trouble, which says nothing about the partition.
                 code if code.is_retriable() || code == ErrorCode::UNKNOWN_SERVER_ERROR => {
                     Event::Unplaced(partition, code.to_string())

@@ -234,7 +234,6 @@ impl Control {
     fn on_event(&mut self, event: Event) {
         match event {
             Event::Unplaced(partition, why) => self.on_unplaced(partition, why),
-            Event::OutOfRange(partition) => self.on_unplaced(partition, "its offset is out of range".to_owned()),
             Event::Failed(partition, error) => self.on_failure(&partition, &error),
             Event::Holes(partition, offsets) => self.remark(
                 Level::Warning,

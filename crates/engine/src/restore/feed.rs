@@ -7,7 +7,7 @@ use armory_records::{Batch, BatchError, DecodeBuffer, ProduceBuilder};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::memory::Memory;
+use super::memory::PartitionMemory;
 use super::plan::PartitionPlan;
 use super::prepare::Preparer;
 use crate::EngineError;
@@ -93,7 +93,7 @@ pub(crate) struct Source {
     pub(crate) archive: Archive,
     pub(crate) key: PartitionKey,
     pub(crate) plan: PartitionPlan,
-    pub(crate) memory: Memory,
+    pub(crate) memory: PartitionMemory,
 }
 
 impl Source {
@@ -121,7 +121,7 @@ impl Source {
         from: u64,
         sender: &mpsc::Sender<Result<Fed, EngineError>>,
     ) -> Result<u64, EngineError> {
-        let _ahead = self.read_ahead().await;
+        let _ahead = self.memory.read_ahead().await;
         for HistoryPart { manifest, .. } in self.plan.segments() {
             // Not one that goes on beyond the end: of it only some records count.
             if manifest.next <= self.plan.until && preparer.ordinal() + manifest.records <= from {
@@ -149,18 +149,13 @@ impl Source {
         Ok(preparer.ordinal())
     }
 
-    /// The right to hold what a reader reads ahead, until the partition is read.
-    pub(crate) async fn read_ahead(&self) -> OwnedSemaphorePermit {
-        self.memory.read_ahead(&self.plan).await
-    }
-
     pub(crate) async fn open(&self, manifest: &Manifest) -> Result<SegmentReader, EngineError> {
         Ok(SegmentReader::open(&self.archive, &self.key, manifest.lineage, manifest).await?)
     }
 
     /// The right to have one more chunk on its way.
     pub(crate) async fn credit(&self) -> Arc<OwnedSemaphorePermit> {
-        Arc::new(self.memory.chunk(&self.plan).await)
+        Arc::new(self.memory.chunk().await)
     }
 
     pub(crate) fn damaged(&self, offset: i64, source: BatchError) -> EngineError {

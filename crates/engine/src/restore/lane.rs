@@ -368,16 +368,15 @@ impl Lane {
                     bytes: 0,
                 });
             }
-            if active[slot].flying == 0
-                && let Some(error) = active[slot].failure.take()
-            {
-                self.tell(Outcome::Failed(Box::new(active.swap_remove(slot)), error));
-            } else if active[slot].is_done() {
-                active.swap_remove(slot);
-                self.tell(Outcome::Done);
-            } else {
+            if !target.can_leave() {
                 slot += 1;
+                continue;
             }
+            let mut target = active.swap_remove(slot);
+            self.tell(match target.failure.take() {
+                Some(error) => Outcome::Failed(Box::new(target), error),
+                None => Outcome::Done,
+            });
         }
     }
 }
@@ -440,7 +439,6 @@ mod tests {
 
     fn target(feed: Feed) -> Target {
         let id = TargetId {
-            topic_index: 0,
             topic: Arc::from("orders"),
             topic_id: None,
             partition: 0,

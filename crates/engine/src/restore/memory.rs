@@ -36,16 +36,39 @@ impl Memory {
         }
     }
 
-    /// For the reader of a partition.
-    pub(crate) async fn read_ahead(&self, plan: &PartitionPlan) -> OwnedSemaphorePermit {
-        let most = CHUNKS_AHEAD * CHUNK.max(plan.largest_batch());
-        self.ahead.take(most.min(plan.raw_bytes())).await
+    /// What a partition may take of it. Looks at every manifest, so do it once.
+    pub(crate) fn of(&self, plan: &PartitionPlan) -> PartitionMemory {
+        PartitionMemory {
+            memory: self.clone(),
+            raw_bytes: plan.raw_bytes(),
+            chunk: CHUNK.max(plan.largest_batch()),
+        }
+    }
+}
+
+/// The part of one partition in the memory of a restore.
+#[derive(Debug, Clone)]
+pub(crate) struct PartitionMemory {
+    memory: Memory,
+    /// Bytes of batches that are read in all.
+    raw_bytes: u64,
+    /// The most that a chunk takes.
+    chunk: u64,
+}
+
+impl PartitionMemory {
+    /// The right to hold what the partition's reader reads ahead, until it is read to its end.
+    pub(crate) async fn read_ahead(&self) -> OwnedSemaphorePermit {
+        let most = CHUNKS_AHEAD * self.chunk;
+        self.memory.ahead.take(most.min(self.raw_bytes)).await
     }
 
-    /// For one chunk of such a partition.
-    pub(crate) async fn chunk(&self, plan: &PartitionPlan) -> OwnedSemaphorePermit {
-        let most = CHUNK.max(plan.largest_batch());
-        self.chunks.take(most.min(plan.raw_bytes())).await
+    /// The right to have one more chunk on its way.
+    pub(crate) async fn chunk(&self) -> OwnedSemaphorePermit {
+        self.memory
+            .chunks
+            .take(self.chunk.min(self.raw_bytes))
+            .await
     }
 }
 

@@ -340,7 +340,7 @@ async fn read_all(
     from: i64,
     sender: &mpsc::Sender<Result<Chunk, EngineError>>,
 ) -> Result<(), EngineError> {
-    let _ahead = source.read_ahead().await;
+    let _ahead = source.memory.read_ahead().await;
     let mut position = from;
     for part in source.plan.segments().filter(|part| part.until > from) {
         let mut reader = source.open(&part.manifest).await?;

@@ -231,7 +231,7 @@ impl Setup {
             .zip(&self.begin.topics)
             .enumerate()
         {
-            let ids = self.target_ids(index, target, record)?;
+            let ids = self.target_ids(target, record)?;
             let landed = self.landed(&ids).await?;
             let sources: Vec<Source> = topic
                 .partitions
@@ -240,7 +240,7 @@ impl Setup {
                     archive: self.archive.clone(),
                     key: topic.key.partition(partition.index),
                     plan: partition.clone(),
-                    memory: memory.clone(),
+                    memory: memory.of(partition),
                 })
                 .collect();
             let chain = self
@@ -307,7 +307,6 @@ impl Setup {
 
     fn target_ids(
         &self,
-        topic_index: usize,
         target: &TargetTopic,
         record: &TopicRecord,
     ) -> Result<Vec<TargetId>, EngineError> {
@@ -316,7 +315,6 @@ impl Setup {
             .targets
             .iter()
             .map(|record| TargetId {
-                topic_index,
                 topic: Arc::clone(&name),
                 topic_id: target.meta.id,
                 partition: record.partition,
@@ -417,29 +415,27 @@ impl Setup {
             Err(error) if is_refusal(&error) => {}
             done => return Ok(done?),
         }
-        let refused = |error: armory_kafka::Error, name: &str| {
-            let text = format!(
-                "topic {topic} does not get the configuration {name} that its source had: {}",
-                sentence(&error)
-            );
-            let level = Level::Warning;
-            self.observer.remark(&Remark { level, text });
-        };
-        for (name, value) in set {
-            let one = BTreeMap::from([(name.clone(), value.clone())]);
-            match self.client.alter_topic_configs(topic, &one, &[]).await {
-                Err(error) if is_refusal(&error) => refused(error, name),
-                done => done?,
-            }
-        }
-        for name in delete {
-            let one = std::slice::from_ref(name);
+        let set = set.iter().map(|(name, value)| (name, Some(value.clone())));
+        let delete = delete.iter().map(|name| (name, None));
+        for (name, value) in set.chain(delete) {
+            let delete = value.is_none().then(|| name.clone());
+            let set = value
+                .map(|value| (name.clone(), value))
+                .into_iter()
+                .collect();
             match self
                 .client
-                .alter_topic_configs(topic, &BTreeMap::new(), one)
+                .alter_topic_configs(topic, &set, delete.as_slice())
                 .await
             {
-                Err(error) if is_refusal(&error) => refused(error, name),
+                Err(error) if is_refusal(&error) => {
+                    let text = format!(
+                        "topic {topic} does not get the configuration {name} that its source had: {}",
+                        sentence(&error)
+                    );
+                    let level = Level::Warning;
+                    self.observer.remark(&Remark { level, text });
+                }
                 done => done?,
             }
         }

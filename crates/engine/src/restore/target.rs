@@ -18,8 +18,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Debug)]
 pub(crate) struct Target {
-    /// Index of its topic in the plan.
-    pub(crate) topic_index: usize,
     pub(crate) topic: Arc<str>,
     pub(crate) topic_id: Option<Uuid>,
     pub(crate) partition: i32,
@@ -54,7 +52,6 @@ pub(crate) struct Target {
 /// What a partition of a target is.
 #[derive(Debug, Clone)]
 pub(crate) struct TargetId {
-    pub(crate) topic_index: usize,
     pub(crate) topic: Arc<str>,
     pub(crate) topic_id: Option<Uuid>,
     pub(crate) partition: i32,
@@ -65,7 +62,6 @@ pub(crate) struct TargetId {
 impl Target {
     pub(crate) fn new(id: TargetId, landed: u64, feed: Feed) -> Target {
         let TargetId {
-            topic_index,
             topic,
             topic_id,
             partition,
@@ -73,7 +69,6 @@ impl Target {
             start,
         } = id;
         Target {
-            topic_index,
             topic,
             topic_id,
             partition,
@@ -256,7 +251,6 @@ impl Target {
 
     fn id(&self) -> TargetId {
         TargetId {
-            topic_index: self.topic_index,
             topic: Arc::clone(&self.topic),
             topic_id: self.topic_id,
             partition: self.partition,
@@ -468,7 +462,6 @@ mod tests {
             sender.try_send(Ok(fed)).expect("there is room");
         }
         let id = TargetId {
-            topic_index: 0,
             topic: Arc::from("orders"),
             topic_id: None,
             partition: 0,
