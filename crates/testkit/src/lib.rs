@@ -24,15 +24,18 @@
 
 pub mod cache;
 pub mod guests;
+mod http;
 pub mod java;
 pub mod kafka;
 mod ports;
 pub mod process;
 pub mod s3;
+pub mod store_proxy;
 
 pub use kafka::{Codec, Comparison, Dataset, DatasetSummary, Ending, Kafka, KafkaOptions};
 pub use kafka::{Record, TimestampType};
 pub use s3::S3;
+pub use store_proxy::{StoreFault, StoreProxy, StoreRule};
 
 /// A name that no other test uses: `prefix` and a random suffix, legal as a topic, bucket and file name.
 pub fn unique(prefix: &str) -> String {
