@@ -115,5 +115,5 @@ impl Archive {
 
 /// The wall clock in ms since 1970.
 pub(crate) fn now_ms() -> i64 {
-    jiff::Timestamp::now().as_millisecond()
+    jiff::Timestamp::now().as_millisecond() + armory_failpoints::clock_shift_ms()
 }

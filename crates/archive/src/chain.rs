@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use armory_failpoints::{Point, reach};
 use bytes::Bytes;
 use tokio::sync::watch;
 
@@ -174,6 +175,7 @@ impl Chain {
             });
         }
         let segment = sealed.store().await?;
+        reach(Point::SegmentStored);
         let before = self.wait_for_turn(sealed.base()).await?;
         let mut manifest = self.manifest(sealed, segment, before)?;
         let (text, checksum) = manifest.seal();
@@ -182,6 +184,7 @@ impl Chain {
             self.withdraw(&manifest, &error).await;
             return Err(error);
         }
+        reach(Point::ManifestCreated);
         // The commit stands; what cannot be cleared away now is found and cleared by the next start.
         if let Err(error) = sealed.clear().await {
             tracing::warn!(%error, partition = %self.partition, "cannot remove an open segment's files");

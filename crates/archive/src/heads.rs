@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use armory_failpoints::{Point, reach};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
@@ -122,6 +123,7 @@ impl Archive {
             {
                 continue;
             }
+            reach(Point::GenerationClaimed);
             // A listing that was overtaken may lead to a number that others used and deleted: then a higher
             // one is there, for the highest is never deleted.
             let claims = self.storage().list(&directory).await?.files;

@@ -7,48 +7,10 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use armory_testkit::kafka::Dataset;
 use armory_testkit::{Kafka, KafkaOptions, unique};
-use support::{Background, Ran, Store, armory, backup_once, restore, run};
+use support::{Background, Dice, Ran, Store, armory, backup_once, restore, run, topic};
 
 const KILLS: usize = 20;
-
-/// Delays between a start and its kill.
-struct Dice(u64);
-
-impl Dice {
-    fn new(test: &str) -> Dice {
-        let seed = std::env::var("ARMORY_SEED")
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .unwrap_or_else(|| {
-                let now = std::time::SystemTime::now()
-                    .duration_since(std::time::UNIX_EPOCH)
-                    .expect("the clock is past 1970");
-                u64::from(now.subsec_nanos()) | 1
-            });
-        println!("{test}: seed {seed} (ARMORY_SEED={seed} plays it again)");
-        Dice(seed)
-    }
-
-    fn up_to(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
-
-fn topic(kafka: &Kafka, megabytes: u64) -> String {
-    let topic = unique("killed");
-    kafka
-        .create_topic(&topic, 4, &[("max.message.bytes", "4000000")])
-        .expect("a topic");
-    kafka
-        .write_dataset(&Dataset::new(&topic).megabytes(megabytes))
-        .expect("the data set");
-    topic
-}
 
 /// Starts a run until it was killed as often as it shall be, or comes to its end by itself. How often it was killed.
 fn kill_until_it_ends(

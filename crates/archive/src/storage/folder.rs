@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use armory_failpoints::{Point, reach};
 use bytes::Bytes;
 
 use super::{Created, Listing, io_error};
@@ -70,6 +71,7 @@ impl Folder {
     pub(super) fn create(&self, relative: &str, content: &[u8]) -> Result<Created, ArchiveError> {
         let path = self.path(relative);
         let temporary = self.write_temporary(&path, content)?;
+        reach(Point::TemporaryWritten);
         let created = link(&temporary, &path);
         remove(&temporary)?;
         if created? == Created::Yes {

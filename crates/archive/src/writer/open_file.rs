@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{IoSlice, Write as _};
 use std::path::{Path, PathBuf};
 
+use armory_failpoints::{Point, reach};
+
 use super::content::Content;
 use super::sidecar::{Mark, Sidecar, SidecarHeader};
 use crate::error::ArchiveError;
@@ -134,6 +136,7 @@ impl OpenFile {
         if self.marked_bytes < content.raw_bytes || rewrite {
             self.sync()?;
         }
+        reach(Point::BatchesSynced);
         let observed_from = if rewrite { 0 } else { self.marked_entries };
         let observed = content.index[observed_from..]
             .iter()

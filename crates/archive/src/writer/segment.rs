@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use armory_failpoints::{Point, reach};
 use armory_records::BatchHeader;
 use bytes::Bytes;
 
@@ -224,6 +225,7 @@ impl SealedSegment {
         blocking(move || {
             // The sidecar last: an open segment is never without it.
             remove(&paths.segment)?;
+            reach(Point::OpenFileRemoved);
             remove(&paths.sidecar)
         })
         .await
@@ -294,6 +296,7 @@ fn publish(
         link_new(&temporary, &path)?;
         remove(&temporary)?;
     }
+    reach(Point::SegmentLinked);
     sync_parent(&path)?;
     Ok(Some(stored))
 }

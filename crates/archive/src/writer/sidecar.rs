@@ -8,6 +8,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use armory_failpoints::{Point, reach};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ArchiveError;
@@ -141,6 +142,7 @@ impl Sidecar {
                 file.sync_all()
             })
             .map_err(io_error("write", &temporary))?;
+        reach(Point::SidecarWritten);
         fs::rename(&temporary, &self.path).map_err(io_error("replace", &self.path))?;
         sync_parent(&self.path)?;
         self.size = lines.len() as u64;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use armory_testkit::{Kafka, S3};
+use armory_testkit::{Dataset, Kafka, S3, unique};
 
 /// A storage of the test's own.
 pub enum Store {
@@ -278,4 +278,42 @@ pub fn files_ending(folder: &Path, ending: &str) -> Vec<PathBuf> {
     }
     found.sort();
     found
+}
+
+/// Chances that a seed decides: `ARMORY_SEED` plays the same ones again.
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(test: &str) -> Dice {
+        let seed = std::env::var("ARMORY_SEED")
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or_else(|| {
+                let now = std::time::SystemTime::now()
+                    .duration_since(std::time::UNIX_EPOCH)
+                    .expect("the clock is past 1970");
+                u64::from(now.subsec_nanos()) | 1
+            });
+        println!("{test}: seed {seed} (ARMORY_SEED={seed} plays it again)");
+        Dice(seed)
+    }
+
+    pub fn up_to(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+/// A topic of four partitions with records of every shape.
+pub fn topic(kafka: &Kafka, megabytes: u64) -> String {
+    let topic = unique("killed");
+    kafka
+        .create_topic(&topic, 4, &[("max.message.bytes", "4000000")])
+        .expect("a topic");
+    kafka
+        .write_dataset(&Dataset::new(&topic).megabytes(megabytes))
+        .expect("the data set");
+    topic
 }

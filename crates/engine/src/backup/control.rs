@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use armory_archive::{
     Archive, ArchiveError, PartitionKey, PartitionWriter, WriterIdentity, WriterOptions,
 };
+use armory_failpoints::{Point, reach};
 use armory_kafka::{Client, ClientConfig};
 use armory_resources::job::BackupJob;
 use tokio::sync::mpsc;
@@ -278,7 +279,7 @@ impl Control {
 
     /// Seals segments that are old enough, and the largest ones when memory is short.
     fn close_what_is_due(&self) {
-        let now = jiff::Timestamp::now().as_millisecond();
+        let now = jiff::Timestamp::now().as_millisecond() + armory_failpoints::clock_shift_ms();
         let timeout = i64::try_from(self.job.rollover.timeout.as_millis()).unwrap_or(i64::MAX);
         let due: Vec<_> = self
             .partitions()
@@ -289,7 +290,7 @@ impl Control {
                     && state
                         .writer
                         .opened_at()
-                        .is_some_and(|since| now.saturating_sub(since) >= timeout)
+                        .is_some_and(|since| is_due(since, now, timeout))
             })
             .cloned()
             .collect();
@@ -406,6 +407,7 @@ impl Control {
             .iter()
             .filter_map(|partition| partition.state().writer.chain_end())
             .collect();
+        reach(Point::HeadDue);
         self.archive
             .write_head(&self.job.name, &self.identity, &ends)
             .await?;
@@ -433,6 +435,12 @@ impl Control {
         };
         Ok(())
     }
+}
+
+/// Whether what was opened at `since` is `timeout` old (all in ms). The clock may have been set back meanwhile, by a restart on another machine or by
+/// somebody's hand: what seems to come from the future would never be old enough.
+fn is_due(since: i64, now: i64, timeout: i64) -> bool {
+    since > now || now.saturating_sub(since) >= timeout
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
+use armory_failpoints::{Point, reach};
 use armory_kafka::{
     Backoff, Client, ErrorCode, PendingProduce, ProduceAck, ProduceBatch, ProduceConnection,
 };
@@ -208,6 +209,7 @@ impl Lane {
                         .map(|batch| (Arc::clone(&batch.topic), batch.partition))
                         .collect();
                     let pending = connection.send(batches).await?;
+                    reach(Point::BatchesSent);
                     flights.push_back(Flight {
                         pending,
                         partitions,
@@ -235,6 +237,7 @@ impl Lane {
     }
 
     fn on_answer(&self, active: &mut [Target], flight: &Flight, acks: Vec<ProduceAck>) {
+        reach(Point::BatchesAcknowledged);
         let slots: HashMap<(&str, i32), usize> = active
             .iter()
             .enumerate()

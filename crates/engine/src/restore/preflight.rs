@@ -430,7 +430,7 @@ pub(crate) async fn check_empty(
 }
 
 pub(crate) fn now_ms() -> i64 {
-    jiff::Timestamp::now().as_millisecond()
+    jiff::Timestamp::now().as_millisecond() + armory_failpoints::clock_shift_ms()
 }
 
 fn time(ms: i64) -> String {

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use armory_failpoints::{Point, reach};
 use armory_records::Batches;
 use bytes::Bytes;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, mpsc};
@@ -131,6 +132,7 @@ impl Sequencer {
             intents: intents.clone(),
         };
         self.reshape.report.lock().await.append(entry).await?;
+        reach(Point::IntentsEntered);
         for (chunk, intent) in chunks.into_iter().zip(&intents) {
             self.hand_out(chunk, intent).await?;
         }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use armory_archive::Archive;
+use armory_failpoints::{Point, reach};
 use armory_kafka::{Client, ClientConfig, ErrorCode, Metadata};
 use armory_plugins::World;
 use armory_resources::job::RestoreJob;
@@ -98,6 +99,7 @@ pub(crate) async fn run(
         None => {
             let partitions = requirements(&plan, &plugins).await?;
             let (metadata, targets) = preflight::targets(&client, &job, &plan, &partitions).await?;
+            reach(Point::TargetsReady);
             let id = id_for(&metadata, &targets);
             let mut report = Report::open(&archive, &id).await?;
             let starts = preflight::check_empty(&client, &targets, &plan).await?;
@@ -112,7 +114,9 @@ pub(crate) async fn run(
                 records.clone(),
             )
             .await?;
+            reach(Point::ProducersGranted);
             report.append(Entry::Begin(begin.clone())).await?;
+            reach(Point::RestoreBegun);
             (begin, targets, report)
         }
     };
@@ -146,6 +150,7 @@ impl Setup {
         self.pin_ends().await?;
         let filtered = Arc::new(AtomicU64::new(0));
         let waiting = self.open_targets(&filtered).await?;
+        reach(Point::LogsRead);
         let already: u64 = waiting.iter().map(|target| target.landed).sum();
         let mut writing = Writing::new(&self, waiting.len());
         for target in waiting {
@@ -186,7 +191,9 @@ impl Setup {
                 records: summary.records,
             });
         }
+        reach(Point::RecordsLanded);
         self.give_configs().await?;
+        reach(Point::DoneDue);
         self.report
             .lock()
             .await
@@ -195,6 +202,7 @@ impl Setup {
                 records: summary.records,
             })
             .await?;
+        reach(Point::DoneEntered);
         summary.elapsed = self.started.elapsed();
         Ok(summary)
     }
@@ -388,6 +396,7 @@ impl Setup {
                 });
             }
             self.alter_configs(&record.target, &set, &delete).await?;
+            reach(Point::ConfigsGiven);
             report
                 .append(Entry::Configured {
                     target: record.target.clone(),

@@ -5,6 +5,7 @@ mod config;
 pub mod dataset;
 pub mod fetch;
 mod node;
+pub mod proxy;
 pub mod records;
 pub mod topics;
 

@@ -305,3 +305,12 @@ async fn an_epoch_that_begins_with_a_marker_is_no_unclean_election() {
     let lineages = test.archive().await.lineages(&orders.partition(0)).await;
     assert_eq!(lineages.expect("lineages").len(), 1);
 }
+
+#[test]
+fn a_segment_is_closed_by_age_although_the_clock_was_set_back() {
+    let (since, timeout) = (1_000_000, 600);
+    assert!(!is_due(since, since, timeout));
+    assert!(!is_due(since, since + 599, timeout));
+    assert!(is_due(since, since + 600, timeout));
+    assert!(is_due(since, since - 1, timeout));
+}
