@@ -12,6 +12,7 @@ mod fuzz;
 mod guests;
 mod kafka;
 mod setup;
+mod soak;
 mod suites;
 
 use std::process::ExitCode;
@@ -58,6 +59,14 @@ enum Chore {
     ///
     /// Builds release binaries first. Takes about half an hour with its defaults.
     Bench(bench::Options),
+    /// Back up and restore under random faults and kills, and hold everything against a model
+    ///
+    /// Exit status 0 when every round went well. A round that fails leaves its archive and logs behind, and the summary says how to play it
+    /// again.
+    #[command(after_help = "Examples:
+  cargo xtask soak --minutes 30                              archives in folders and on S3, in turns
+  cargo xtask soak --rounds 1 --seed 42 --store folder       the round with that seed once more")]
+    Soak(soak::Options),
     /// Fuzz every target for a while
     ///
     /// Needs a nightly toolchain; cargo-fuzz is built on first use.
@@ -70,6 +79,7 @@ fn main() -> ExitCode {
         Chore::Test(options) => suites::run(&options),
         Chore::Kafka(command) => kafka::run(command).map(|()| true),
         Chore::Bench(options) => bench::run(&options).map(|()| true),
+        Chore::Soak(options) => soak::run(&options).map(|()| true),
         Chore::Guests => guests::run().map(|()| true),
         Chore::Fuzz(options) => fuzz::run(&options).map(|()| true),
     };
