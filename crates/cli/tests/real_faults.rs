@@ -103,6 +103,22 @@ fn answers_of_produce_are_swallowed_with_a_plugin() {
     restore_through("swallowed answers with a plugin", &more, swallowed_answers);
 }
 
+/// What a restore has to have done before and after its records lands once, too, when nobody hears of it.
+#[test]
+fn answers_about_topics_and_producers_are_swallowed() {
+    const API_VERSIONS: Api = Api::Other(18);
+    const CREATE_TOPICS: Api = Api::Other(19);
+    const INIT_PRODUCER_ID: Api = Api::Other(22);
+    const INCREMENTAL_ALTER_CONFIGS: Api = Api::Other(44);
+    restore_through("swallowed administration", &[], |proxy, dice| {
+        for api in [CREATE_TOPICS, INIT_PRODUCER_ID, INCREMENTAL_ALTER_CONFIGS] {
+            proxy.inject(Fault::SwallowAnswer, api, 0, 1);
+        }
+        let skip = dice.up_to(4) as usize;
+        proxy.inject(Fault::CutAnswer, API_VERSIONS, skip, 3);
+    });
+}
+
 #[test]
 fn requests_of_a_restore_are_cut_in_the_middle() {
     restore_through("cut requests", &[], |proxy, dice| {

@@ -203,7 +203,7 @@ impl Client {
     /// Sets some settings of a topic and sets others back to the cluster's defaults; the rest stay as they are.
     ///
     /// # Errors
-    /// If the broker refuses, with its reason. After a lost connection nothing is tried again.
+    /// If the broker refuses, with its reason. After a lost connection it is done again, which changes nothing more.
     pub async fn alter_topic_configs(
         &self,
         topic: &str,
@@ -216,7 +216,7 @@ impl Client {
                 .with_config_operation(operation)
                 .with_value(value.map(|value| StrBytes::from_string(value.clone())))
         };
-        self.do_once(|| async {
+        self.repeat(|| async {
             let build = |_| {
                 let set = set
                     .iter()

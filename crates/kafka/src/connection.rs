@@ -230,7 +230,7 @@ async fn negotiate(
     client_id: &StrBytes,
     timeout: Duration,
 ) -> Result<BrokerVersions, Error> {
-    const API: &str = "ApiVersions";
+    const API: &str = crate::error::OPENING;
     let nonsense = |error: &dyn std::fmt::Display| Error::Protocol {
         broker: channel.broker().clone(),
         api: API,

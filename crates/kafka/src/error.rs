@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use crate::{Address, ErrorCode};
 
+/// The API that every connection begins with, before anything else is asked over it.
+pub(crate) const OPENING: &str = "ApiVersions";
+
 /// A broker as errors and log lines name it: by id, by address, or both.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BrokerName {
@@ -233,6 +236,12 @@ impl Error {
 
     /// Whether it is certain that the broker did not do what was asked. After a lost answer it is not.
     pub fn is_certain(&self) -> bool {
+        // A connection that was lost while it was being made has not carried any request yet.
+        if let Error::Disconnected { api, .. } | Error::Timeout { api, .. } = self
+            && *api == OPENING
+        {
+            return true;
+        }
         !matches!(
             self,
             Error::Disconnected { .. }
@@ -302,6 +311,12 @@ mod tests {
             reason: "connection reset by peer".into(),
         };
         assert!(lost.is_retriable() && !lost.is_certain());
+        let lost_at_once = Error::Disconnected {
+            broker: BrokerName::default(),
+            api: "ApiVersions",
+            reason: "connection reset by peer".into(),
+        };
+        assert!(lost_at_once.is_retriable() && lost_at_once.is_certain());
         assert_eq!(lost.code(), Some(ErrorCode::NETWORK_EXCEPTION));
     }
 }

@@ -45,9 +45,10 @@ pub(crate) async fn targets(
     let deadline = Instant::now() + SETTLES_WITHIN;
     loop {
         match find_or_create(client, job, plan, partitions).await {
-            // A run that was killed had just created it, and the metadata does not show it yet.
+            // A run that was killed, or a request whose answer was lost, had just created it, and the metadata does not show it yet.
             Err(EngineError::Kafka(error))
-                if error.code() == Some(ErrorCode::TOPIC_ALREADY_EXISTS)
+                if (error.code() == Some(ErrorCode::TOPIC_ALREADY_EXISTS)
+                    || (error.is_retriable() && !error.is_certain()))
                     && Instant::now() < deadline =>
             {
                 tokio::time::sleep(backoff.next_delay()).await;
