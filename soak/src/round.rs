@@ -255,10 +255,11 @@ impl Round<'_> {
 
     fn restart_broker(&mut self) -> Result<()> {
         self.broker_kills += 1;
+        self.kafka.kill()?;
+        self.kafka.start_again()?;
         // What came later than a restart would come to a broker that has forgotten the producers of old records: no client can do anything against that.
         self.proxy.drop_held();
-        self.kafka.kill()?;
-        self.kafka.start_again()
+        Ok(())
     }
 
     fn delete_records(

@@ -100,4 +100,38 @@ mod tests {
         );
         Ok(())
     }
+
+    /// A test that is renamed or removed must not go on to be promised.
+    #[test]
+    fn the_page_on_reliability_names_tests_that_exist() -> Result<()> {
+        let root = root();
+        let page = fs::read_to_string(root.join("docs/reliability.md"))?;
+        let mut sources = String::new();
+        let mut folders = vec![root.join("crates")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder)? {
+                let path = entry?.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|extension| extension == "rs") {
+                    sources.push_str(&fs::read_to_string(&path)?);
+                }
+            }
+        }
+        // Names of tests are the only words with underscores in tables.
+        let name = Regex::new("`([a-z0-9]+(_[a-z0-9]+)+)`")?;
+        let rows = page.lines().filter(|line| line.starts_with('|'));
+        let named: Vec<&str> = rows
+            .flat_map(|row| name.captures_iter(row))
+            .map(|found| found.get(1).expect("it is in the pattern").as_str())
+            .collect();
+        assert!(named.len() > 50, "{named:?}");
+        for test in named {
+            assert!(
+                sources.contains(&format!("fn {test}(")),
+                "{test} is no test"
+            );
+        }
+        Ok(())
+    }
 }

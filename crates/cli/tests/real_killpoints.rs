@@ -85,18 +85,17 @@ fn a_backup_to_s3_is_killed_at_every_point() {
     backup_survives(&Store::s3(), &points);
 }
 
-fn restore_survives(more: &[&str], points: &[Point]) {
+fn restore_survives(store: &Store, more: &[&str], points: &[Point]) {
     let kafka = Kafka::shared();
     let mut dice = Dice::new("kill points of a restore");
-    let store = Store::folder();
     let topic = topic(kafka, 8);
-    backup_once(kafka, &store, &topic, &[]).succeeded();
+    backup_once(kafka, store, &topic, &[]).succeeded();
     let url = store.url();
     for point in points {
         let target = unique("restored");
         let mapping = format!("{topic}={target}");
         let into = || {
-            let mut command = armory(&store, &["restore", "--storage", &url]);
+            let mut command = armory(store, &["restore", "--storage", &url]);
             command.args(["--bootstrap-server", kafka.bootstrap(), "--topic", &mapping]);
             command.args(["--create-topics"]).args(more);
             command
@@ -130,7 +129,12 @@ const RESTORE: [Point; 10] = [
 
 #[test]
 fn a_restore_is_killed_at_every_point() {
-    restore_survives(&[], &RESTORE);
+    restore_survives(&Store::folder(), &[], &RESTORE);
+}
+
+#[test]
+fn a_restore_from_s3_is_killed_at_every_point() {
+    restore_survives(&Store::s3(), &[], &RESTORE);
 }
 
 #[test]
@@ -145,7 +149,7 @@ fn a_restore_with_a_plugin_is_killed_at_every_point() {
         Point::BatchesAcknowledged,
         Point::RecordsLanded,
     ];
-    restore_survives(&["--plugin", &plugin], &points);
+    restore_survives(&Store::folder(), &["--plugin", &plugin], &points);
 }
 
 /// Every point is in one of the tests here, so that none is forgotten when one is added.
