@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use armory_testkit::kafka::proxy::{Api, Fault, Proxy};
 use armory_testkit::{Dataset, Kafka, KafkaOptions, unique};
-use support::{Background, Dice, Store, armory, backup_once, eventually, restore, run, topic};
+use support::{
+    Background, Dice, Store, armory, backup_once, eventually, restore, run, signal, topic,
+};
 
 /// A broker that is silent for so long is given up.
 const IMPATIENT: [&str; 2] = ["-X", "socket.timeout.ms=1500"];
@@ -167,7 +169,7 @@ fn a_slow_broker_is_waited_for() {
 }
 
 /// A restore is killed while one connection's batches are under way, and started again. They reach the broker when `when` says.
-fn late_batches(test: &str, when: Late) {
+fn late_batches(test: &str, more: &[&str], when: Late) {
     let kafka = Kafka::shared();
     let mut dice = Dice::new(test);
     let store = Store::folder();
@@ -177,7 +179,11 @@ fn late_batches(test: &str, when: Late) {
     let target = unique("restored");
     let skip = 2 + dice.up_to(4) as usize;
     proxy.inject(Fault::HoldSilently, Api::Produce, skip, 1);
-    let command = || restore_command(&proxy.bootstrap(), &store, &topic, &target);
+    let command = || {
+        let mut command = restore_command(&proxy.bootstrap(), &store, &topic, &target);
+        command.args(more);
+        command
+    };
     let mut running = Background::start(command());
     eventually("batches are under way", || {
         proxy.counts().contains_key(Fault::HoldSilently.name())
@@ -220,23 +226,32 @@ enum Late {
 
 #[test]
 fn a_produce_is_delivered_late_before_the_restart() {
-    late_batches("late before the restart", Late::BeforeTheLogIsRead);
+    late_batches("late before the restart", &[], Late::BeforeTheLogIsRead);
 }
 
 #[test]
 fn a_produce_is_delivered_late_after_the_log_was_read() {
     let when = Late::BetweenReadingAndSending;
-    late_batches("late between reading and sending", when);
+    late_batches("late between reading and sending", &[], when);
+}
+
+#[test]
+fn a_produce_of_changed_records_is_delivered_late() {
+    let plugin =
+        armory_testkit::guests::build_rust("identity-restore").expect("the plugin is built");
+    let plugin = plugin.display().to_string();
+    let when = Late::BetweenReadingAndSending;
+    late_batches("late with a plugin", &["--plugin", &plugin], when);
 }
 
 #[test]
 fn a_produce_is_delivered_late_in_the_middle_of_the_second_run() {
-    late_batches("late in the middle", Late::InTheMiddle);
+    late_batches("late in the middle", &[], Late::InTheMiddle);
 }
 
 #[test]
 fn a_produce_is_delivered_late_after_the_end() {
-    late_batches("late after the end", Late::AfterTheEnd);
+    late_batches("late after the end", &[], Late::AfterTheEnd);
 }
 
 /// What the broker remembered of the producer is gone, and what it answered last was lost: only the log tells what landed.
@@ -274,6 +289,52 @@ fn own_kafka_forgets_the_producer_while_answers_are_lost() {
     kafka
         .compare(&topic, &target)
         .expect("no hole, no duplicate");
+}
+
+/// The one thing that no client can prevent: a broker that has forgotten the producer takes a late batch once more. The restore must not end well then.
+#[test]
+fn own_kafka_that_forgot_takes_a_late_batch_and_the_restore_says_so() {
+    let mut kafka = Kafka::start(KafkaOptions::default()).expect("a broker");
+    let store = Store::folder();
+    let topic = topic(&kafka, 60);
+    backup_once(&kafka, &store, &topic, &[]).succeeded();
+    let proxy = Proxy::start(&kafka).expect("a proxy");
+    let target = unique("restored");
+    let command = || restore_command(&proxy.bootstrap(), &store, &topic, &target);
+    proxy.inject(Fault::HoldSilently, Api::Produce, 2, 1);
+    let mut running = Background::start(command());
+    eventually("batches are under way", || {
+        proxy.counts().contains_key(Fault::HoldSilently.name())
+    });
+    running.kill();
+    eventually("they are held", || proxy.held() > 0);
+
+    let before = end_of(&kafka, &target);
+    let all = end_of(&kafka, &topic);
+    proxy.delay_answers(Duration::from_millis(150));
+    let mut running = Background::start(command());
+    eventually("most has landed", || {
+        end_of(&kafka, &target) > before + (all - before) / 2
+    });
+    signal(&running, "-STOP");
+    kafka.kill().expect("the broker is killed");
+    kafka.start_again().expect("the broker starts again");
+    let answers = proxy.deliver_held().expect("the broker takes them");
+    let taken = answers.iter().any(|answer| answer.error_code == 0);
+    assert!(
+        taken,
+        "a broker without memory takes any sequence: {answers:?}"
+    );
+    signal(&running, "-CONT");
+    let ended = running.ended_within(Duration::from_secs(180));
+    assert_eq!(ended, Some(Some(1)), "{}", running.log());
+    let log = running.log();
+    assert!(log.contains("somebody else writes to it"), "{log}");
+}
+
+fn end_of(kafka: &Kafka, topic: &str) -> i64 {
+    let topic = kafka.topic(topic).expect("the topic");
+    topic.partitions.iter().map(|partition| partition.end).sum()
 }
 
 #[test]

@@ -252,6 +252,14 @@ impl Drop for Background {
     }
 }
 
+/// Sends a signal: with -STOP a process does nothing and keeps its connections and locks, with -CONT it goes on as if nothing had been.
+#[track_caller]
+pub fn signal(running: &Background, signal: &str) {
+    let pid = running.child.id().to_string();
+    let sent = Command::new("kill").args([signal, &pid]).status();
+    assert!(sent.expect("kill runs").success());
+}
+
 /// Waits for a condition, up to a minute.
 #[track_caller]
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
