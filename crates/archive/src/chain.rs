@@ -254,6 +254,7 @@ impl Chain {
             largest_batch: content.largest_batch,
             timestamps: content.timestamps,
             leader_epochs: content.leader_epochs.clone(),
+            all_epochs: content.epoch_starts_beyond_batches(),
             last_leader_epoch,
             gaps: content.gaps.clone(),
             plugins: self.options.plugin_digests.clone(),

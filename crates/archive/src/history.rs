@@ -245,6 +245,7 @@ fn open_manifests(
             continue;
         }
         end = content.next;
+        let all_epochs = content.epoch_starts_beyond_batches();
         let segment = (content.batches > 0).then(|| Segment {
             name: name.clone(),
             codec: Codec::None,
@@ -270,6 +271,7 @@ fn open_manifests(
             largest_batch: content.largest_batch,
             timestamps: content.timestamps,
             last_leader_epoch: content.last_leader_epoch,
+            all_epochs,
             leader_epochs: content.leader_epochs,
             gaps: content.gaps,
             plugins: Vec::new(),

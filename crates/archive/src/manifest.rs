@@ -52,6 +52,15 @@ pub struct Manifest {
     pub timestamps: Option<Timestamps>,
     /// Leader epochs with the first archived offset of each, ascending.
     pub leader_epochs: Vec<EpochStart>,
+    /// Leader epochs with the offset from which on each has anything here, batches that are not kept
+    /// included, ascending. Empty where it is the same as `leader_epochs`, and in manifests of versions before
+    /// it; see [`Manifest::epoch_starts`].
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        rename = "epoch_starts"
+    )]
+    pub all_epochs: Vec<EpochStart>,
     /// The leader epoch of the last batch of the chain up to here, also when this manifest has none.
     pub last_leader_epoch: Option<i32>,
     /// The gaps.
@@ -176,6 +185,14 @@ impl From<IndexEntry> for [i64; 6] {
 }
 
 impl Manifest {
+    /// Where leader epochs begin in this stretch, as far as it was written down.
+    pub fn epoch_starts(&self) -> &[EpochStart] {
+        match self.all_epochs.is_empty() {
+            true => &self.leader_epochs,
+            false => &self.all_epochs,
+        }
+    }
+
     /// The partition it belongs to.
     pub fn partition_key(&self) -> PartitionKey {
         PartitionKey {

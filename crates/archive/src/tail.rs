@@ -130,6 +130,10 @@ impl Scan<'_> {
             return Err(self.damage("the digest of what was durable does not match".to_owned()));
         }
         self.content.reach_epoch(mark.last_leader_epoch);
+        // Marks of earlier versions have none; then those of the kept batches are all that is known.
+        if !mark.epoch_starts.is_empty() {
+            self.content.epoch_starts.clone_from(&mark.epoch_starts);
+        }
         self.mark = None;
         Ok(())
     }

@@ -27,6 +27,8 @@ pub(crate) struct Content {
     pub(crate) largest_batch: u64,
     pub(crate) timestamps: Option<Timestamps>,
     pub(crate) leader_epochs: Vec<EpochStart>,
+    /// Where leader epochs begin, those of batches that are not kept included.
+    pub(crate) epoch_starts: Vec<EpochStart>,
     /// The leader epoch of the last batch, kept or not; nothing where none came or it is not known.
     pub(crate) last_leader_epoch: Option<i32>,
     pub(crate) gaps: Gaps,
@@ -46,6 +48,7 @@ impl Content {
             largest_batch: 0,
             timestamps: None,
             leader_epochs: Vec::new(),
+            epoch_starts: Vec::new(),
             last_leader_epoch: None,
             gaps: Gaps::default(),
             index: Vec::new(),
@@ -79,6 +82,7 @@ impl Content {
                 offset: header.base_offset,
             });
         }
+        self.begin_epoch(epoch, header.base_offset);
         self.last_leader_epoch = Some(epoch);
         // An unknown codec id is the producer's matter: nothing is gained by compressing around it.
         if !matches!(header.attributes.compression(), Ok(Compression::None)) {
@@ -126,9 +130,32 @@ impl Content {
         self.next = until;
     }
 
-    /// Counts the leader epoch of a batch that a gap stands for.
+    /// Counts the leader epoch of batches that a gap stands for, the first of which begins at `offset`.
+    pub(crate) fn add_gap_epoch(&mut self, epoch: Option<i32>, offset: i64) {
+        if let Some(epoch) = epoch {
+            self.begin_epoch(epoch, offset);
+        }
+        self.reach_epoch(epoch);
+    }
+
+    /// Counts a leader epoch of which it is not known where it began.
     pub(crate) fn reach_epoch(&mut self, epoch: Option<i32>) {
         self.last_leader_epoch = self.last_leader_epoch.max(epoch);
+    }
+
+    fn begin_epoch(&mut self, epoch: i32, offset: i64) {
+        let last = self.epoch_starts.last();
+        if last.is_none_or(|last| last.epoch < epoch) {
+            self.epoch_starts.push(EpochStart { epoch, offset });
+        }
+    }
+
+    /// The leader epochs to be written down beside those of the kept batches: nothing where they are the same.
+    pub(crate) fn epoch_starts_beyond_batches(&self) -> Vec<EpochStart> {
+        if self.epoch_starts == self.leader_epochs {
+            return Vec::new();
+        }
+        self.epoch_starts.clone()
     }
 
     /// Whether producers compressed most of it, so that an outer codec would cost time and save nothing.
@@ -140,7 +167,8 @@ impl Content {
     pub(crate) fn heap_bytes(&self) -> usize {
         self.gaps.heap_bytes()
             + self.index.capacity() * size_of::<IndexEntry>()
-            + self.leader_epochs.capacity() * size_of::<EpochStart>()
+            + (self.leader_epochs.capacity() + self.epoch_starts.capacity())
+                * size_of::<EpochStart>()
     }
 }
 

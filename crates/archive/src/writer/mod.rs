@@ -173,8 +173,9 @@ impl PartitionWriter {
     }
 
     /// Records that there is nothing from [`next_offset`](Self::next_offset) up to `until` (exclusive).
-    /// `leader_epoch` is that of the last batch that the source has there and that is not kept; nothing where
-    /// the source has none. It counts as archived: the end of an epoch before it says nothing about what follows.
+    /// `leader_epoch` is that of the batches that the source has there and that are not kept (one gap an
+    /// epoch); nothing where the source has none. It counts as archived: the end of an epoch before it says
+    /// nothing about what follows.
     pub fn gap(
         &mut self,
         until: i64,
@@ -188,9 +189,10 @@ impl PartitionWriter {
         if until < self.next {
             return Err(self.not_contiguous(self.next, until));
         }
+        let start = self.next;
         let open = self.opened()?;
         open.gap(until, cause);
-        open.content.reach_epoch(leader_epoch);
+        open.content.add_gap_epoch(leader_epoch, start);
         self.next = until;
         self.last_leader_epoch = self.last_leader_epoch.max(leader_epoch);
         Ok(())

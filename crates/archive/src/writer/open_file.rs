@@ -28,6 +28,8 @@ pub(crate) struct OpenFile {
     marked_bytes: u64,
     /// How many entries of the index the sidecar knows.
     marked_entries: usize,
+    /// How many of the content's epoch starts the sidecar has.
+    marked_epochs: usize,
 }
 
 /// The names of an open segment's files.
@@ -57,6 +59,7 @@ impl OpenFile {
             marked_next: base,
             marked_bytes: 0,
             marked_entries: 0,
+            marked_epochs: 0,
         })
     }
 
@@ -73,6 +76,7 @@ impl OpenFile {
             marked_next: base,
             marked_bytes: 0,
             marked_entries: 0,
+            marked_epochs: 0,
         }
     }
 
@@ -138,6 +142,7 @@ impl OpenFile {
         }
         reach(Point::BatchesSynced);
         let observed_from = if rewrite { 0 } else { self.marked_entries };
+        let epochs_from = if rewrite { 0 } else { self.marked_epochs };
         let observed = content.index[observed_from..]
             .iter()
             .map(|entry| (entry.position, entry.observed_at))
@@ -154,6 +159,7 @@ impl OpenFile {
             },
             observed,
             last_leader_epoch: content.last_leader_epoch,
+            epoch_starts: content.epoch_starts[epochs_from..].to_vec(),
         };
         if rewrite {
             self.sidecar.rewrite(&header(), &mark)?;
@@ -163,6 +169,7 @@ impl OpenFile {
         self.marked_next = content.next;
         self.marked_bytes = content.raw_bytes;
         self.marked_entries = content.index.len();
+        self.marked_epochs = content.epoch_starts.len();
         Ok(())
     }
 

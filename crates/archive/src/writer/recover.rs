@@ -14,6 +14,7 @@ use super::{OpenPaths, OpenSegment, PartitionWriter, lock, resume};
 use crate::chain::Chain;
 use crate::error::ArchiveError;
 use crate::layout;
+use crate::manifest::EpochStart;
 use crate::storage::{Folder, blocking, io_error, remove, sync_parent};
 use crate::tail::{self, BatchStream, StreamError, Tail};
 
@@ -172,7 +173,8 @@ impl PartitionWriter {
             };
             let header = *batch.header();
             while let Some(gap) = gaps.next_if(|gap| gap.start < header.base_offset) {
-                self.gap(gap.end.max(self.next), gap.cause, None)?;
+                let epoch = epoch_before(&tail.content.epoch_starts, gap.end);
+                self.gap(gap.end.max(self.next), gap.cause, epoch)?;
             }
             if header.base_offset >= self.next {
                 self.append(batch.bytes(), &[header])?;
@@ -182,12 +184,22 @@ impl PartitionWriter {
             let size = batch.bytes().len();
             batches.consume(size);
         }
-        let epoch = tail.content.last_leader_epoch;
         for gap in gaps {
+            let epoch = epoch_before(&tail.content.epoch_starts, gap.end);
             self.gap(gap.end.max(self.next), gap.cause, epoch)?;
+        }
+        self.last_leader_epoch = self.last_leader_epoch.max(tail.content.last_leader_epoch);
+        if let Some(open) = &mut self.open {
+            open.content.reach_epoch(tail.content.last_leader_epoch);
         }
         Ok(true)
     }
+}
+
+/// The leader epoch that the offset before `end` has, as far as it is known.
+fn epoch_before(starts: &[EpochStart], end: i64) -> Option<i32> {
+    let before = starts.iter().rev().find(|start| start.offset < end);
+    before.map(|start| start.epoch)
 }
 
 /// Opens and locks an open segment; nothing if it was removed meanwhile.

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ArchiveError;
 use crate::gaps::{Gap, Gaps};
+use crate::manifest::EpochStart;
 use crate::names::{PartitionKey, TopicId, WriterIdentity, new_nonce};
 use crate::sealed::{self, FORMAT};
 use crate::storage::{TEMPORARY, io_error, sync_parent};
@@ -75,13 +76,17 @@ pub(crate) struct Mark {
     /// The leader epoch of the last batch, also where it was not kept; absent in marks of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) last_leader_epoch: Option<i32>,
+    /// Where leader epochs begin, of those that began since the line before; absent if none did, and in marks of
+    /// earlier versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) epoch_starts: Vec<EpochStart>,
 }
 
 /// What a sidecar tells.
 #[derive(Debug, Default)]
 pub(crate) struct SidecarContent {
     pub(crate) header: Option<SidecarHeader>,
-    /// The last mark, with the gaps and times of observation of all lines.
+    /// The last mark, with the gaps, epochs and times of observation of all lines.
     pub(crate) mark: Option<Mark>,
     pub(crate) gaps: Vec<Gap>,
 }
@@ -177,11 +182,19 @@ fn parse(text: &[u8], place: &str) -> Result<SidecarContent, ArchiveError> {
             continue;
         }
         let mark = sealed::unseal_line::<Mark>(place, line)?;
-        let observed_before = content.mark.take().map_or(Vec::new(), |mark| mark.observed);
         content.gaps.extend(mark.gaps.iter(base));
         base = mark.next;
-        let observed = observed_before.into_iter().chain(mark.observed).collect();
-        content.mark = Some(Mark { observed, ..mark });
+        let (mut observed, mut epoch_starts) =
+            content.mark.take().map_or_else(Default::default, |before| {
+                (before.observed, before.epoch_starts)
+            });
+        observed.extend(mark.observed);
+        epoch_starts.extend(mark.epoch_starts);
+        content.mark = Some(Mark {
+            observed,
+            epoch_starts,
+            ..mark
+        });
     }
     Ok(content)
 }
@@ -214,6 +227,10 @@ mod tests {
             gaps,
             observed: vec![(bytes, 1)],
             last_leader_epoch: None,
+            epoch_starts: vec![EpochStart {
+                epoch: 1,
+                offset: base,
+            }],
         }
     }
 
@@ -233,6 +250,8 @@ mod tests {
         let last = whole.mark.unwrap();
         assert_eq!((last.bytes, last.next), (20, 120));
         assert_eq!(last.observed, [(10, 1), (20, 1)]);
+        let epochs: Vec<_> = last.epoch_starts.iter().map(|start| start.offset).collect();
+        assert_eq!(epochs, [100, 110]);
         let starts: Vec<_> = whole.gaps.iter().map(|gap| gap.start).collect();
         assert_eq!(starts, [109, 119]);
 

@@ -8,16 +8,9 @@ use armory_archive::{
 };
 
 use crate::batches::{Run, Shape, batch, run};
-use crate::place::{Place, commit, key, options, read_all, writer};
+use crate::place::{Place, commit, key, options, read_all, unbuffered, writer};
 
 /// Options with which every run is written at once.
-fn unbuffered() -> WriterOptions {
-    WriterOptions {
-        write_buffer: 0,
-        ..options()
-    }
-}
-
 fn append(writer: &mut PartitionWriter, run: &Run) {
     writer.append(&run.bytes, &run.headers).unwrap();
 }

@@ -4,6 +4,7 @@
 mod batches;
 mod conformance;
 mod damage;
+mod epochs;
 mod faults;
 mod fencing;
 mod folder;

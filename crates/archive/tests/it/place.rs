@@ -190,6 +190,14 @@ pub(crate) fn options() -> WriterOptions {
     WriterOptions::new(WriterIdentity::new("nightly", 1))
 }
 
+/// Options with which every batch is written at once.
+pub(crate) fn unbuffered() -> WriterOptions {
+    WriterOptions {
+        write_buffer: 0,
+        ..options()
+    }
+}
+
 pub(crate) async fn writer(archive: &Archive, options: WriterOptions) -> PartitionWriter {
     PartitionWriter::open(archive, key(), options)
         .await

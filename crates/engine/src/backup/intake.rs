@@ -14,7 +14,7 @@ use armory_records::{Batch, BatchError, BatchHeader, Batches, DecodeBuffer};
 /// One thing to do with a partition, in offset order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// There is nothing to store up to `until` (exclusive). Where the source has batches there, `leader_epoch` is the last one's.
+    /// There is nothing to store up to `until` (exclusive). Where the source has batches there, `leader_epoch` is theirs.
     Gap {
         until: i64,
         cause: GapCause,
@@ -126,9 +126,10 @@ impl Intake {
             leader_epoch: last_epoch,
         }) = self.steps.last_mut()
             && *same == cause
+            // Where an epoch begins is written down, also where nothing of it is kept.
+            && *last_epoch == leader_epoch
         {
             *last = until;
-            *last_epoch = leader_epoch;
             return;
         }
         self.steps.push(Step::Gap {

@@ -12,6 +12,7 @@ use armory_kafka::{Client, EpochEnd, EpochQuery, Error, ErrorCode, OffsetSpec, T
 
 use super::partition::Partition;
 use crate::EngineError;
+use crate::error::sentence;
 
 /// Where a partition goes on.
 #[derive(Debug)]
@@ -25,8 +26,10 @@ pub(crate) struct Position {
     pub(crate) high_watermark: i64,
     /// Offsets `[from, until)` that were archived by nobody and are gone at the source.
     pub(crate) lost: Option<(i64, i64)>,
-    /// Where the topic's history departs from the archived one: the end of the last epoch that both have.
+    /// Where the topic's history departs from the archived one, and the epoch of the last record that both have.
     pub(crate) diverged_at: Option<EpochEnd>,
+    /// Whether it departs, and everything has to be committed before it can be told where.
+    pub(crate) must_commit: bool,
 }
 
 /// What became of the question.
@@ -55,7 +58,7 @@ pub(crate) async fn find(
     )?;
 
     let mut positions = Positions::default();
-    for ((partition, _), name) in partitions.into_iter().zip(names) {
+    for ((partition, epoch), name) in partitions.into_iter().zip(names) {
         let (log_start, last_stable, high_watermark) =
             match (earliest.get(&name), stable.get(&name), latest.get(&name)) {
                 (Some(Ok(earliest)), Some(Ok(stable)), Some(Ok(latest))) => {
@@ -82,9 +85,22 @@ pub(crate) async fn find(
                 continue;
             }
         };
-        // −1 says that the broker no longer knows the epoch: retention took its records, which is no divergence.
-        let diverged_at = end.filter(|end| (0..archived).contains(&end.end_offset));
-        if diverged_at.is_some()
+        let parting = match end {
+            None => Parting::Nowhere,
+            Some(end) => match parting(client, &partition, epoch, end).await {
+                Ok(parting) => parting,
+                Err(why) => {
+                    positions.unknown.push((partition, why));
+                    continue;
+                }
+            },
+        };
+        let must_commit = parting == Parting::Uncommitted;
+        let diverged_at = match parting {
+            Parting::At(end) => Some(end),
+            Parting::Nowhere | Parting::Uncommitted => None,
+        };
+        if parting != Parting::Nowhere
             && let Err(why) = prove_topic_id(client, &partition, high_watermark).await
         {
             positions.unknown.push((partition, why));
@@ -99,6 +115,7 @@ pub(crate) async fn find(
             high_watermark,
             lost,
             diverged_at,
+            must_commit,
         });
     }
     Ok(positions)
@@ -125,6 +142,85 @@ async fn epoch_ends(
         return Ok(HashMap::new());
     }
     client.offset_for_leader_epoch(&queries).await
+}
+
+/// Where the topic's history parts from the archived one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Parting {
+    /// The one continues the other.
+    Nowhere,
+    /// At the end of the last epoch that both have, as far as they have it.
+    At(EpochEnd),
+    /// Somewhere, which can be told once everything is committed.
+    Uncommitted,
+}
+
+/// Finds where the topic's history parts from the archived one; `end` is what its leader answered about the last
+/// archived epoch.
+///
+/// A leader that does not know that epoch answers with the end of a lower one. The histories are then the same up to where
+/// the archive's records of that lower epoch end, or the leader's; where the archive has nothing of it, the question is asked
+/// again with the largest epoch before it (KIP-279; `getOffsetTruncationState` of Kafka's replica fetcher).
+async fn parting(
+    client: &Client,
+    partition: &Partition,
+    current_epoch: i32,
+    end: EpochEnd,
+) -> Result<Parting, String> {
+    let (chain, archived, last_epoch, is_committed) = {
+        let writer = &partition.state().writer;
+        (
+            writer.chain(),
+            writer.next_offset(),
+            writer.last_leader_epoch(),
+            !writer.has_uncommitted(),
+        )
+    };
+    let mut asked = last_epoch;
+    let (mut end, mut bound) = (end, archived);
+    loop {
+        // −1 says that the broker no longer knows the epoch: retention took its records, which is no divergence.
+        if end.end_offset < 0 {
+            return Ok(Parting::Nowhere);
+        }
+        bound = bound.min(end.end_offset);
+        if Some(end.leader_epoch) == asked {
+            break;
+        }
+        if !is_committed {
+            return Ok(Parting::Uncommitted);
+        }
+        let known = chain.end_of_epoch(end.leader_epoch).await;
+        let known = known.map_err(|error| sentence(&error))?;
+        bound = bound.min(known.end);
+        match known.epoch {
+            Some(epoch) if epoch != end.leader_epoch => asked = Some(epoch),
+            epoch => {
+                end.leader_epoch = epoch.unwrap_or(-1);
+                break;
+            }
+        }
+        let name = (partition.topic.name.to_string(), partition.index);
+        let query = EpochQuery {
+            topic: name.0.clone(),
+            partition: name.1,
+            current_leader_epoch: current_epoch,
+            leader_epoch: asked.unwrap_or(-1),
+        };
+        let answers = client.offset_for_leader_epoch(&[query]).await;
+        end = match answers.map_err(|error| sentence(&error))?.remove(&name) {
+            Some(Ok(answer)) => answer,
+            Some(Err(code)) => return Err(code.to_string()),
+            None => return Err("its leader did not answer".to_owned()),
+        };
+    }
+    if bound >= archived {
+        return Ok(Parting::Nowhere);
+    }
+    Ok(Parting::At(EpochEnd {
+        leader_epoch: end.leader_epoch,
+        end_offset: bound,
+    }))
 }
 
 /// Makes sure that it was this incarnation of the topic that answered: the questions go by name, and of a topic created

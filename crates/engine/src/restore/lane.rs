@@ -36,6 +36,8 @@ pub(crate) enum Outcome {
     /// It has to be given to another broker, or to the same again once it is back.
     Moved(Box<Target>, String),
     Failed(Box<Target>, EngineError),
+    /// Something of a partition takes long.
+    Remark(String),
     /// The run was stopped before everything landed.
     Stopped,
 }
@@ -325,6 +327,9 @@ impl Lane {
             if target.doubt.is_none() || target.flying > 0 {
                 slot += 1;
                 continue;
+            }
+            if let Some(text) = target.overdue_remark() {
+                self.tell(Outcome::Remark(text));
             }
             let outcome = match target.resolve(&self.client).await {
                 Ok(()) => {

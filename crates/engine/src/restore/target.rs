@@ -15,6 +15,8 @@ use crate::EngineError;
 
 /// How long a partition may go without progress before it is given up.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// For how long that is before it is remarked upon.
+const REMARK: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(crate) struct Target {
@@ -47,6 +49,8 @@ pub(crate) struct Target {
     pub(crate) failure: Option<EngineError>,
     /// Since when nothing has landed although it was tried.
     failing_since: Option<Instant>,
+    /// Whether that was remarked upon.
+    is_remarked: bool,
 }
 
 /// What a partition of a target is.
@@ -86,6 +90,7 @@ impl Target {
             doubt: None,
             failure: None,
             failing_since: None,
+            is_remarked: false,
         }
     }
 
@@ -123,6 +128,7 @@ impl Target {
         }
         self.alone = false;
         self.failing_since = None;
+        self.is_remarked = false;
         self.landed = batch.next();
         Ok(batch.count)
     }
@@ -144,6 +150,21 @@ impl Target {
         }
         self.doubt = Some(why);
         Ok(())
+    }
+
+    /// A sentence for a target that has taken nothing for a while; once, until it takes something again.
+    pub(crate) fn overdue_remark(&mut self) -> Option<String> {
+        let why = self.doubt.as_ref()?;
+        let since = self.failing_since?.elapsed();
+        if since < REMARK || std::mem::replace(&mut self.is_remarked, true) {
+            return None;
+        }
+        Some(format!(
+            "{}: nothing has landed for {} s ({why}); it is tried until {} s have passed",
+            self.name(),
+            since.as_secs(),
+            PATIENCE.as_secs()
+        ))
     }
 
     /// Ends a doubt: reads the log, takes off what landed, and queues the rest again. Call it when nothing is flying.

@@ -130,7 +130,10 @@ impl Control {
         brokers: usize,
     ) {
         // A lineage ends with everything of it committed; what is open goes first, and the partition is asked for again.
-        if position.diverged_at.is_some() && position.partition.state().writer.has_uncommitted() {
+        if position.must_commit
+            || (position.diverged_at.is_some()
+                && position.partition.state().writer.has_uncommitted())
+        {
             position.partition.seal(&self.shared);
             let why = "its last segments are being committed".to_owned();
             self.want_placed(position.partition, why);

@@ -142,11 +142,15 @@ impl<'a> Writing<'a> {
                 self.bytes += bytes;
             }
             Outcome::Done => self.done += 1,
+            Outcome::Remark(text) => self.remark(text),
             Outcome::Moved(target, _) if self.setup.stop.is_cancelled() => {
                 drop(target);
                 self.unfinished += 1;
             }
-            Outcome::Moved(target, why) => {
+            Outcome::Moved(mut target, why) => {
+                if let Some(text) = target.overdue_remark() {
+                    self.remark(text);
+                }
                 tracing::debug!(partition = target.name(), why, "placing it anew");
                 let refreshed = self
                     .setup
@@ -160,14 +164,16 @@ impl<'a> Writing<'a> {
             }
             Outcome::Failed(target, error) => {
                 let text = format!("{}: {}", target.name(), sentence(&error));
-                self.setup.observer.remark(&Remark {
-                    level: Level::Warning,
-                    text: text.clone(),
-                });
+                self.remark(text.clone());
                 self.failed.push(text);
             }
             Outcome::Stopped => self.unfinished += 1,
         }
+    }
+
+    fn remark(&self, text: String) {
+        let level = Level::Warning;
+        self.setup.observer.remark(&Remark { level, text });
     }
 
     fn progress(&self, filtered: &AtomicU64, already: u64) -> RestoreProgress {
