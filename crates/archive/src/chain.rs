@@ -339,7 +339,7 @@ pub(crate) fn refusal(
             owner: theirs,
         };
     }
-    if theirs.generation > ours.generation {
+    if theirs.order() > ours.order() {
         return ArchiveError::Fenced {
             partition,
             by: theirs,

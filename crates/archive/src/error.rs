@@ -80,6 +80,32 @@ pub enum ArchiveError {
         /// The end of what it committed (exclusive).
         next: i64,
     },
+    /// The backup's work was dealt out anew: this process belongs to a group that is over.
+    #[error(
+        "group generation {given} of backup {backup_id} is over, generation {newest} has begun; start it with that or a higher one"
+    )]
+    GroupIsOver {
+        /// The backup.
+        backup_id: String,
+        /// The group generation that was given.
+        given: u64,
+        /// The newest one.
+        newest: u64,
+    },
+    /// The group generation was begun with other workers.
+    #[error(
+        "group generation {generation} of backup {backup_id} has {workers} workers and seed {seed}; give a higher generation to all workers of another group"
+    )]
+    OtherGroup {
+        /// The backup.
+        backup_id: String,
+        /// The group generation.
+        generation: u64,
+        /// How many workers it was begun with.
+        workers: u32,
+        /// The seed it was begun with.
+        seed: u32,
+    },
     /// A commit before this one failed, so this one cannot be made.
     #[error("{partition}: an earlier commit failed: {reason}")]
     ChainBroken {

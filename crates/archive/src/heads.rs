@@ -1,12 +1,10 @@
-//! Hints where chains end, so that a start needs no listing of years of manifests; and the counters of
-//! generations for runs without an operator.
+//! Hints where chains end, so that a start needs no listing of years of manifests.
 //!
 //! A hint is never authoritative: a writer that follows it verifies the manifest it points to, and probes on
 //! from there; one that is wrong or missing costs a listing.
 
 use std::collections::{BTreeMap, HashMap};
 
-use armory_failpoints::{Point, reach};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
@@ -15,7 +13,6 @@ use crate::error::ArchiveError;
 use crate::layout;
 use crate::names::{PartitionKey, TopicId, TopicKey, WriterIdentity, check_name};
 use crate::sealed::{self, FORMAT};
-use crate::storage::Created;
 
 /// Where the chain of a partition ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,15 +40,6 @@ struct HeadDocument {
     chains: Chains,
 }
 
-/// A generation's claim.
-#[derive(Debug, Serialize, Deserialize)]
-struct GenerationDocument {
-    format: u32,
-    requires: Vec<String>,
-    generation: u64,
-    claimed_at: i64,
-}
-
 /// What this process knows of the ends of chains.
 #[derive(Debug, Default)]
 pub(crate) struct Heads {
@@ -69,7 +57,7 @@ impl Archive {
         writer: &WriterIdentity,
         chains: &[ChainEnd],
     ) -> Result<(), ArchiveError> {
-        check_name("head", name, 200)?;
+        check_name("head", name, 220)?;
         let mut written = self.heads().written.lock().await;
         let merged = match written.entry(name.to_owned()) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
@@ -97,46 +85,6 @@ impl Archive {
         self.storage()
             .replace(&layout::head(name), text.into())
             .await
-    }
-
-    /// The next generation of a backup for runs that no operator counts: 1, 2, 3 … No two callers get the
-    /// same one.
-    pub async fn next_generation(&self, backup_id: &str) -> Result<u64, ArchiveError> {
-        check_name("backup id", backup_id, 200)?;
-        let directory = layout::generations(backup_id);
-        let path = |generation: u64| format!("{directory}/{generation:020}.json");
-        loop {
-            let newest = newest_generation(&self.storage().list(&directory).await?.files);
-            let generation = newest.unwrap_or(0) + 1;
-            let document = GenerationDocument {
-                format: FORMAT,
-                requires: Vec::new(),
-                generation,
-                claimed_at: now_ms(),
-            };
-            let (text, _) = sealed::seal(&document);
-            if self
-                .storage()
-                .create(&path(generation), text.into())
-                .await?
-                == Created::Exists
-            {
-                continue;
-            }
-            reach(Point::GenerationClaimed);
-            // A listing that was overtaken may lead to a number that others used and deleted: then a higher
-            // one is there, for the highest is never deleted.
-            let claims = self.storage().list(&directory).await?.files;
-            if newest_generation(&claims) > Some(generation) {
-                continue;
-            }
-            for older in claims.iter().filter_map(|(name, _)| generation_of(name)) {
-                if older < generation {
-                    self.storage().delete(&path(older)).await?;
-                }
-            }
-            return Ok(generation);
-        }
     }
 
     /// The best hint for a partition. All heads are read once, when the first partition asks.
@@ -216,15 +164,4 @@ fn chain_ends(chains: Chains) -> impl Iterator<Item = ChainEnd> {
             partitions.into_iter().filter_map(end)
         })
     })
-}
-
-fn generation_of(name: &str) -> Option<u64> {
-    name.strip_suffix(".json")?.parse().ok()
-}
-
-fn newest_generation(files: &[(String, u64)]) -> Option<u64> {
-    files
-        .iter()
-        .filter_map(|(name, _)| generation_of(name))
-        .max()
 }

@@ -291,6 +291,8 @@ fn unknown_writer() -> WriterIdentity {
     WriterIdentity {
         backup_id: String::new(),
         generation: 0,
+        group_generation: 0,
+        worker: None,
         nonce: String::new(),
     }
 }

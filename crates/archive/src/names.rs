@@ -172,15 +172,20 @@ impl fmt::Display for PartitionKey {
 
 /// Who writes: the backup, how often it was (re)defined, and this very process.
 ///
-/// Fencing compares these: the same backup with a higher generation wins over a lower one; another backup
-/// is never written over. An equal generation with another nonce is a restart of the same writer.
+/// Fencing compares these: of the same backup the higher group generation wins, and within one the higher generation;
+/// another backup is never written over. An equal generation with another nonce is a restart of the same writer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WriterIdentity {
     /// The backup, e.g. the resource's name or uid. Letters, digits, `.`, `_` and `-`; at most 200.
     pub backup_id: String,
-    /// Counted up whenever the work is dealt out anew: by the operator, or by
-    /// [`Archive::next_generation`](crate::Archive::next_generation) on the command line.
+    /// Counted up with every process; see [`Archive::begin_writing`](crate::Archive::begin_writing).
     pub generation: u64,
+    /// Counted up whenever the work is dealt out anew among the backup's workers.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub group_generation: u64,
+    /// Which worker it is, as `index/workers`, where there are several; for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
     /// Random, one a process.
     pub nonce: String,
 }
@@ -191,8 +196,15 @@ impl WriterIdentity {
         Self {
             backup_id: backup_id.into(),
             generation,
+            group_generation: 0,
+            worker: None,
             nonce: new_nonce(),
         }
+    }
+
+    /// What orders the writers of one backup: the greater one is newer.
+    pub fn order(&self) -> (u64, u64) {
+        (self.group_generation, self.generation)
     }
 
     pub(crate) fn check(&self) -> Result<(), ArchiveError> {
@@ -201,13 +213,24 @@ impl WriterIdentity {
     }
 }
 
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl fmt::Display for WriterIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "backup {} generation {} ({})",
-            self.backup_id, self.generation, self.nonce
-        )
+            "backup {} generation {}",
+            self.backup_id, self.generation
+        )?;
+        if let Some(worker) = &self.worker {
+            write!(f, " worker {worker}")?;
+        }
+        if self.group_generation > 0 {
+            write!(f, " of group generation {}", self.group_generation)?;
+        }
+        write!(f, " ({})", self.nonce)
     }
 }
 

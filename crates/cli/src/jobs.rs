@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use armory_resources::job::{
     BackupJob, NamePattern, PluginEntry, PluginErrorPolicy, PluginLimits, PluginSource, RestoreJob,
-    TopicSelection,
+    TopicSelection, WorkGroup, Worker,
 };
 use armory_resources::kinds::plugin::{WIT_VERSIONS, parse_config};
 use armory_resources::{Jobs, ResourceSet};
@@ -18,6 +18,10 @@ use crate::exit::Usage;
 pub(crate) fn backup_jobs(arguments: BackupArguments) -> anyhow::Result<Vec<BackupJob>> {
     let take_over = arguments.take_over;
     let memory = arguments.memory;
+    let worker = arguments.worker.map(|worker| Worker {
+        generation: arguments.group_generation,
+        ..worker
+    });
     let mut jobs = if arguments.documents.files.is_empty() {
         vec![backup_job(arguments)?]
     } else {
@@ -28,9 +32,35 @@ pub(crate) fn backup_jobs(arguments: BackupArguments) -> anyhow::Result<Vec<Back
     let share = jobs.len() as u64;
     for job in &mut jobs {
         job.take_over = take_over;
+        job.worker = worker_of(job, worker)?;
         job.memory_budget = memory.unwrap_or(job.memory_budget) / share;
     }
     Ok(jobs)
+}
+
+/// Which worker of a backup this process is; the group is as its document or the options say.
+fn worker_of(job: &BackupJob, worker: Option<Worker>) -> Result<Option<Worker>, Usage> {
+    let group = job.work_group.unwrap_or(WorkGroup {
+        workers: 1,
+        seed: 0,
+    });
+    let Some(worker) = worker else {
+        if group.workers > 1 {
+            let (name, workers) = (&job.name, group.workers);
+            tracing::info!(
+                "backup {name} is for {workers} workers; this process reads everything, --worker 0/{workers} would read one share"
+            );
+        }
+        return Ok(None);
+    };
+    if worker.group.workers != group.workers {
+        return Err(Usage(format!(
+            "--worker {worker}: backup {} has {} by its spec.workGroup.workers",
+            job.name,
+            crate::format::plural(group.workers.into(), "worker")
+        )));
+    }
+    Ok(Some(Worker { group, ..worker }))
 }
 
 fn backup_job(arguments: BackupArguments) -> anyhow::Result<BackupJob> {
@@ -50,6 +80,10 @@ fn backup_job(arguments: BackupArguments) -> anyhow::Result<BackupJob> {
         arguments.s3.complete(storage),
         topics,
     );
+    job.work_group = arguments.worker.map(|worker| WorkGroup {
+        seed: arguments.seed.unwrap_or(0),
+        ..worker.group
+    });
     job.plugins = plugins(&arguments.plugin)?;
     job.compression = arguments.compression.and_then(|flag| flag.0);
     if let Some(size) = arguments.segment_size {

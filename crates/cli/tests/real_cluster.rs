@@ -47,6 +47,15 @@ fn records(partitions: i32, text: &str, count: usize) -> Vec<Record> {
         .collect()
 }
 
+/// Ends what a test runs beside it, also when the test fails.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Writes to all partitions of a topic for as long as `disturb` lasts.
 fn while_it_is_written<T>(
     bootstrap: &str,
@@ -71,8 +80,9 @@ fn while_it_is_written<T>(
             }
             rounds
         });
+        let writing = StopOnDrop(&stop);
         let result = disturb();
-        stop.store(true, Ordering::Relaxed);
+        drop(writing);
         let rounds = writer.join().expect("the writer ends");
         println!("{topic}: {rounds} rounds were written meanwhile");
         result

@@ -11,7 +11,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Message, Request, StrBytes};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::api::{Api, BrokerVersions};
 use crate::channel::{Channel, Outgoing, PendingAnswer};
@@ -173,10 +173,14 @@ impl Connection {
         if ms > 0 {
             debug!(broker = %self.broker(), ms, "throttled");
             let until = Instant::now() + Duration::from_millis(u64::from(ms.unsigned_abs()));
-            *self
+            let before = self
                 .throttled_until
                 .lock()
-                .unwrap_or_else(PoisonError::into_inner) = Some(until);
+                .unwrap_or_else(PoisonError::into_inner)
+                .replace(until);
+            if before.is_none() {
+                warn!("{} slows this client down by a quota", self.broker());
+            }
         }
     }
 

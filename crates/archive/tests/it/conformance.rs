@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use armory_archive::{
     Archive, ArchiveError, ChainEnd, Codec, Depth, FindingKind, Gap, GapCause, GenesisInfo,
-    Journal, PartitionWriter, SegmentReader, Severity, TopicId, TopicKey, WriterIdentity,
+    Journal, PartitionWriter, SegmentReader, Severity, Share, TopicId, TopicKey, WriterIdentity,
     WriterOptions,
 };
 use armory_records::Compression;
@@ -28,6 +28,7 @@ pub(crate) async fn suite(place: impl Fn() -> Place) {
     snapshots_are_kept(place()).await;
     journals_have_one_writer(place()).await;
     generations_are_unique(place()).await;
+    groups_of_workers_are_told_apart(place()).await;
     verify_tells_what_is_wrong(&place).await;
 }
 
@@ -571,15 +572,65 @@ async fn journals_have_one_writer(place: Place) {
 
 async fn generations_are_unique(place: Place) {
     let archive = place.create().await;
-    assert_eq!(archive.next_generation("nightly").await.unwrap(), 1);
-    assert_eq!(archive.next_generation("nightly").await.unwrap(), 2);
-    assert_eq!(archive.next_generation("weekly").await.unwrap(), 1);
-    let taken = join_all((0..8).map(|_| archive.next_generation("nightly"))).await;
-    let mut taken: Vec<_> = taken.into_iter().map(Result::unwrap).collect();
+    let next = async |backup| {
+        let identity = archive
+            .begin_writing(backup, Share::default())
+            .await
+            .unwrap();
+        identity.generation
+    };
+    assert_eq!(next("nightly").await, 1);
+    assert_eq!(next("nightly").await, 2);
+    assert_eq!(next("weekly").await, 1);
+    let taken = join_all((0..8).map(|_| next("nightly"))).await;
+    let mut taken = taken;
     taken.sort_unstable();
     taken.dedup();
     assert_eq!(taken.len(), 8, "{taken:?}");
     assert!(place.files("heads/nightly.generations").await.len() <= 8);
+}
+
+async fn groups_of_workers_are_told_apart(place: Place) {
+    let archive = place.create().await;
+    let begin = async |workers, group_generation| {
+        let share = Share {
+            workers,
+            group_generation,
+            ..Share::default()
+        };
+        archive.begin_writing("nightly", share).await
+    };
+    // Nobody counts: the group generation grows with every other number of workers, the generation with every process.
+    let mut order = Vec::new();
+    for (workers, group) in [(1, 0), (3, 1), (3, 1), (2, 2), (3, 3)] {
+        let identity = begin(workers, None).await.unwrap();
+        assert_eq!(identity.group_generation, group);
+        assert_eq!(identity.worker.is_some(), workers > 1);
+        order.push(identity.order());
+    }
+    assert!(order.is_sorted_by(|a, b| a < b), "{order:?}");
+    // Somebody counts: an old group cannot begin again, and one generation has one group.
+    let four = begin(4, Some(7)).await.unwrap();
+    assert_eq!(begin(4, Some(7)).await.unwrap().group_generation, 7);
+    assert!(four.order() > *order.last().unwrap());
+    let other = begin(3, Some(7)).await.unwrap_err();
+    assert!(
+        matches!(other, ArchiveError::OtherGroup { workers: 4, .. }),
+        "{other}"
+    );
+    let over = begin(3, Some(6)).await.unwrap_err();
+    assert!(
+        matches!(over, ArchiveError::GroupIsOver { newest: 7, .. }),
+        "{over}"
+    );
+    // Who gives none is the newest.
+    assert_eq!(begin(4, None).await.unwrap().group_generation, 7);
+    assert_eq!(begin(1, None).await.unwrap().group_generation, 8);
+    // Workers that start at the same time are of one group.
+    let together = join_all((0..4).map(|_| begin(5, None))).await;
+    for identity in together {
+        assert_eq!(identity.unwrap().group_generation, 9);
+    }
 }
 
 /// Three committed segments of a topic, and a head that knows.

@@ -75,8 +75,11 @@ async fn check(steps: Vec<Step>) {
             Step::Hole => writer
                 .gap(next + 2, GapCause::AbsentAtSource, None)
                 .unwrap(),
-            Step::Commit if writer.has_uncommitted() => drop(commit(&mut writer).await),
-            Step::Commit => {}
+            Step::Commit => {
+                if writer.has_uncommitted() {
+                    commit(&mut writer).await;
+                }
+            }
             Step::Crash => {
                 writer.flush().unwrap();
                 drop(writer);

@@ -1,6 +1,8 @@
 //! `armory backup`
 
-use armory_resources::job::{CompressionAlgorithm, CompressionSpec, NameMatcher, StorageLocation};
+use armory_resources::job::{
+    CompressionAlgorithm, CompressionSpec, NameMatcher, StorageLocation, Worker,
+};
 use armory_resources::scalar::{check_topic_name, parse_duration, parse_size};
 use clap::Args;
 
@@ -30,6 +32,9 @@ Examples:
   Without a header, by a plugin:
     armory backup --bootstrap-server localhost:9092 --topic orders --storage ./archive --once \\
         --plugin drop-header.wasm,config=drop-header.yaml
+
+  The first of three processes that share the work; the others are 1/3 and 2/3:
+    armory backup --bootstrap-server localhost:9092 --topic '*' --storage s3://backups/kafka --worker 0/3
 
   As documents say, with a folder for the volume and one for the plugins:
     armory backup -f orders.yaml --claim archive=./archive --claim plugins-pvc=./plugins --once"
@@ -95,6 +100,30 @@ pub(crate) struct BackupArguments {
         conflicts_with = "files"
     )]
     pub(crate) name: String,
+
+    /// Do one worker's share: its number, from 0 on, and how many there are. All of them have to run, with one name
+    #[arg(long, value_name = "INDEX/WORKERS", value_parser = str::parse::<Worker>)]
+    pub(crate) worker: Option<Worker>,
+
+    /// Deal the partitions out differently; the same number for all workers [default: 0]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        requires = "worker",
+        conflicts_with = "files",
+        value_parser = clap::value_parser!(u32).range(..=2_147_483_647)
+    )]
+    pub(crate) seed: Option<u32>,
+
+    /// A number, from 1 on, that grows when the workers' number or seed changes: those of a lower one give way. Without it
+    /// who starts later wins
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        requires = "worker",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    pub(crate) group_generation: Option<u64>,
 
     /// Stop when everything is stored that was there when the backup began
     #[arg(long)]

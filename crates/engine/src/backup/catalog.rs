@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use armory_kafka::{Metadata, TopicMetadata};
-use armory_resources::job::TopicSelection;
+use armory_resources::job::{TopicSelection, Worker};
 
 use super::partition::{Partition, Topic};
 
@@ -28,10 +28,16 @@ pub(crate) struct Changes {
     pub(crate) gone: Vec<String>,
 }
 
+/// Whether a partition is this process's to read.
+pub(crate) fn is_owned(worker: Option<&Worker>, topic: &str, partition: i32) -> bool {
+    worker.is_none_or(|worker| worker.owns(topic, partition))
+}
+
 /// Compares. Internal topics are followed only when a stream names them.
 pub(crate) fn compare(
     metadata: &Metadata,
     selection: &TopicSelection,
+    worker: Option<&Worker>,
     followed: &BTreeMap<String, Followed>,
 ) -> Changes {
     let mut changes = Changes::default();
@@ -44,11 +50,10 @@ pub(crate) fn compare(
         }
         match followed.get(&topic.name) {
             Some(known) if known.topic.id == topic.id => {
-                if topic
-                    .partitions
-                    .iter()
-                    .any(|partition| !known.partitions.contains_key(&partition.index))
-                {
+                if topic.partitions.iter().any(|partition| {
+                    !known.partitions.contains_key(&partition.index)
+                        && is_owned(worker, &topic.name, partition.index)
+                }) {
                     changes.grown.push(topic.clone());
                 }
             }

@@ -53,6 +53,9 @@ pub(crate) struct State {
     pub(crate) log_start: i64,
     /// Whether a hole that nobody explained was already remarked upon.
     pub(crate) warned_of_holes: bool,
+    /// Whether an older writer of the same backup still commits. What comes next is committed at once, for the older one gives
+    /// way only when it finds a commit of this one where it wants to make its own.
+    pub(crate) is_contested: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +99,7 @@ impl Partition {
             high_watermark: -1,
             log_start: -1,
             warned_of_holes: false,
+            is_contested: false,
         };
         Partition {
             topic,
@@ -149,7 +153,8 @@ impl Partition {
             .stop_at
             .is_some_and(|stop| state.writer.next_offset() >= stop);
         let taken = appended.and_then(|unexplained| {
-            if reached_end {
+            if reached_end || (state.is_contested && state.writer.has_uncommitted()) {
+                state.is_contested = false;
                 self.send_sealed(&mut state.writer, shared)?;
             }
             Ok(unexplained)

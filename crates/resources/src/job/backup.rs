@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DEFAULT_MEMORY_BUDGET, KafkaEndpoint, NameMatcher, PluginEntry, StorageLocation};
+use super::{
+    DEFAULT_MEMORY_BUDGET, KafkaEndpoint, NameMatcher, PluginEntry, StorageLocation, WorkGroup,
+    Worker,
+};
 
 /// Everything a backup needs to know.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,6 +35,12 @@ pub struct BackupJob {
     pub take_over: bool,
     /// Bound of the memory for data in flight, in bytes.
     pub memory_budget: u64,
+    /// The workers that share the backup, if several are to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work_group: Option<WorkGroup>,
+    /// Which of the workers this process is; `None`: it reads everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<Worker>,
 }
 
 impl BackupJob {
@@ -56,6 +65,8 @@ impl BackupJob {
             write_buffer: Self::DEFAULT_WRITE_BUFFER,
             take_over: false,
             memory_budget: DEFAULT_MEMORY_BUDGET,
+            work_group: None,
+            worker: None,
         }
     }
 }

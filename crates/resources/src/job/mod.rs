@@ -9,6 +9,7 @@ mod backup;
 mod plugin;
 mod restore;
 mod storage;
+mod work_group;
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,7 @@ pub use backup::{BackupJob, CompressionAlgorithm, CompressionSpec, Rollover, Top
 pub use plugin::{PluginEntry, PluginErrorAction, PluginErrorPolicy, PluginLimits, PluginSource};
 pub use restore::{Incarnation, PartitionRange, RestoreJob, TimeRange, TopicMapping};
 pub use storage::{S3Credentials, Secret, StorageLocation, StorageUrlError};
+pub use work_group::{WorkGroup, Worker};
 
 pub use crate::matcher::{NameMatcher, NamePattern, PatternError};
 

@@ -7,6 +7,7 @@ use super::plugin::Direction;
 use super::{Resolved, Resolver, job_name};
 use crate::job::{
     BackupJob, CompressionAlgorithm, CompressionSpec, NameMatcher, Rollover, TopicSelection,
+    WorkGroup,
 };
 use crate::kinds::backup::BackupSpec;
 use crate::set::Document;
@@ -44,6 +45,10 @@ impl<'a> Resolver<'a> {
         if let Some(size) = spec.write_buffer_size {
             job.write_buffer = size.0;
         }
+        job.work_group = spec.work_group.as_ref().map(|group| WorkGroup {
+            workers: group.workers.0 as u32,
+            seed: group.seed.as_ref().map_or(0, |seed| seed.0 as u32),
+        });
         if spec.enabled == Some(false) {
             return Resolved::Paused;
         }

@@ -35,6 +35,8 @@ pub(super) struct Closed {
     due: Instant,
     is_opening: bool,
     why: String,
+    /// Whether an older writer still commits: this one is to be first with the next commit, so that the older one learns of it.
+    is_contested: bool,
 }
 
 impl Closed {
@@ -107,7 +109,8 @@ impl Control {
         self.ended.remove(&partition.key);
         let topic = Arc::clone(&partition.topic);
         let before = Some(Arc::clone(partition));
-        self.open_later(partition.key.clone(), topic, before, why);
+        let is_contested = matches!(error, EngineError::Archive(ArchiveError::Overtaken { .. }));
+        self.open_later(partition.key.clone(), topic, before, why, is_contested);
     }
 
     fn has_patience(&self, key: &PartitionKey) -> bool {
@@ -124,6 +127,7 @@ impl Control {
         topic: Arc<Topic>,
         before: Option<Arc<Partition>>,
         why: String,
+        is_contested: bool,
     ) {
         let patience = self
             .patience
@@ -134,7 +138,10 @@ impl Control {
             });
         patience.openings += 1;
         let is_first = patience.openings == 1;
-        let due = Instant::now() + patience.backoff.next_delay();
+        let mut due = Instant::now();
+        if !is_contested {
+            due += patience.backoff.next_delay();
+        }
         if is_first {
             let name = format!("{}-{}", topic.name, key.partition);
             self.remark(
@@ -148,6 +155,7 @@ impl Control {
             due,
             is_opening: false,
             why,
+            is_contested,
         };
         self.closed.insert(key, closed);
     }
@@ -172,10 +180,11 @@ impl Control {
                 due: Instant::now() + ASK_OWNER_AGAIN,
                 is_opening: false,
                 why,
+                is_contested: false,
             };
             self.closed.insert(key, closed);
         } else if may_pass(&error) && !is_new_and_taken && self.has_patience(&key) {
-            self.open_later(key, topic, before, why);
+            self.open_later(key, topic, before, why, false);
         } else {
             let why = format!("{}-{}: {why}", topic.name, key.partition);
             match before {
@@ -216,7 +225,12 @@ impl Control {
         let Some(closed) = self.closed.remove(&key) else {
             return;
         };
-        let Closed { topic, before, .. } = closed;
+        let Closed {
+            topic,
+            before,
+            is_contested,
+            ..
+        } = closed;
         match opened {
             Ok(writer) => {
                 let at = writer.next_offset();
@@ -224,6 +238,7 @@ impl Control {
                     Some(before) => before.opened_again(writer, &self.shared.budget),
                     None => Partition::new(topic, key.clone(), writer, &self.shared.budget),
                 };
+                partition.state().is_contested = is_contested;
                 let partition = Arc::new(partition);
                 self.failures.remove(&subject(&key));
                 self.remark(

@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use armory_archive::{ArchiveError, PartitionKey, PartitionWriter, WriterOptions};
-use armory_kafka::{Metadata, TopicFilter, TopicMetadata};
+use armory_kafka::{ConfigEntry, Metadata, TopicFilter, TopicMetadata};
 use futures::{StreamExt, stream};
 
-use super::super::catalog::{Followed, compare};
+use super::super::catalog::{Followed, compare, is_owned};
 use super::super::partition::{Partition, Topic};
 use super::Control;
 use crate::backup::Until;
 use crate::error::sentence;
 use crate::{EngineError, Level};
 
-/// Partitions opened at once.
-const OPENING: usize = 32;
+/// Topics described, and partitions opened, at once. On an object store each of them waits for a few answers in a row.
+const OPENING: usize = 64;
 
 /// Whether an error concerns every topic of this archive.
 fn is_about_all(error: &EngineError) -> bool {
@@ -29,7 +29,8 @@ impl Control {
     /// Looks at the cluster: leaders that moved, new topics, new partitions, new incarnations.
     pub(super) async fn refresh(&mut self) -> Result<(), EngineError> {
         let metadata = self.shared.client.metadata(TopicFilter::All).await?;
-        let changes = compare(&metadata, &self.job.topics, &self.topics);
+        let worker = self.job.worker.as_ref();
+        let changes = compare(&metadata, &self.job.topics, worker, &self.topics);
         for name in changes.gone {
             self.on_gone(&name);
         }
@@ -42,18 +43,14 @@ impl Control {
             }
             return Ok(());
         }
-        for topic in changes.new.iter().chain(&changes.grown) {
-            let subject = (crate::storage::topic_key(topic), None);
-            match self.follow_topic(&metadata, topic).await {
-                Ok(()) => drop(self.failures.remove(&subject)),
-                Err(error) if error.is_transient() || is_about_all(&error) => return Err(error),
-                Err(error) => {
-                    let why = format!("topic {}: {}", topic.name, sentence(&error));
-                    self.record(subject, why);
-                }
-            }
+        let changed: Vec<_> = changes.new.into_iter().chain(changes.grown).collect();
+        for meta in &changed {
+            self.close_other_incarnation(meta);
         }
-        Ok(())
+        let (topics, refused) = self.describe_all(&metadata, &changed).await;
+        let added = self.open_all(topics).await;
+        self.place(&metadata, added).await?;
+        refused.map_or(Ok(()), Err)
     }
 
     /// The topic is gone, or another one has its name now.
@@ -84,102 +81,142 @@ impl Control {
         );
     }
 
-    /// Opens what is not open of a topic. Another topic id than before is another incarnation: the old one is closed.
-    async fn follow_topic(
+    /// Another topic id than before is another incarnation: the old one is closed.
+    fn close_other_incarnation(&mut self, meta: &TopicMetadata) {
+        let is_other = |old: &Followed| old.topic.id != meta.id;
+        if !self.topics.get(&meta.name).is_some_and(is_other) {
+            return;
+        }
+        let Some(old) = self.topics.remove(&meta.name) else {
+            return;
+        };
+        for partition in old.partitions.values() {
+            self.forget(partition);
+            partition.seal(&self.shared);
+        }
+        self.closed.retain(|_, closed| !closed.is_of(&old.topic));
+    }
+
+    /// Learns what is to be known of topics before anything of them is archived, and follows them. Also returns an error that is
+    /// about more than one of them; the others are recorded.
+    async fn describe_all<'m>(
         &mut self,
         metadata: &Metadata,
-        meta: &TopicMetadata,
-    ) -> Result<(), EngineError> {
-        if let Some(old) = self.topics.get(&meta.name)
-            && old.topic.id != meta.id
-        {
-            let old = self
-                .topics
-                .remove(&meta.name)
-                .expect("it was there a line ago");
-            for partition in old.partitions.values() {
-                self.forget(partition);
-                partition.seal(&self.shared);
-            }
-            self.closed.retain(|_, closed| !closed.is_of(&old.topic));
-        }
-        let (topic, key, incarnation) = match self.topics.get(&meta.name) {
-            Some(known) => (
-                Arc::clone(&known.topic),
-                crate::storage::topic_key(meta),
-                None,
-            ),
-            None => {
-                let (topic, key, incarnation) = self.describe(metadata, meta).await?;
-                (topic, key, Some(incarnation))
-            }
-        };
-        if let Some(incarnation) = incarnation {
-            self.remark(
-                Level::Info,
-                format!(
-                    "following topic {} (v{incarnation}, {} partitions)",
-                    meta.name,
-                    meta.partitions.len()
-                ),
-            );
-        }
-        let new: Vec<PartitionKey> = meta
-            .partitions
+        changed: &'m [TopicMetadata],
+    ) -> (Vec<(&'m TopicMetadata, Arc<Topic>)>, Option<EngineError>) {
+        let is_new = |meta: &&TopicMetadata| !self.topics.contains_key(&meta.name);
+        let names: Vec<String> = changed
             .iter()
-            .map(|partition| key.partition(partition.index))
-            // Those that could not be opened are known, too.
-            .filter(|key| !self.known.contains(key))
+            .filter(is_new)
+            .map(|meta| meta.name.clone())
             .collect();
-        let opening: Vec<_> = new
-            .into_iter()
-            .map(|key| {
-                let options = self.writer_options(&topic);
-                let archive = self.archive.clone();
-                async move {
-                    let writer = PartitionWriter::open(&archive, key.clone(), options).await;
-                    (key, writer)
+        // Those of all in few requests. Where one topic has all refused, each is asked for by itself.
+        let described = self.shared.client.describe_topic_configs(&names).await;
+        let mut configs = described.unwrap_or_default();
+        let describing = changed.iter().map(|meta| {
+            let known = self.topics.get(&meta.name);
+            let known = known.map(|followed| Arc::clone(&followed.topic));
+            let configs = configs.remove(&meta.name);
+            let this = &*self;
+            async move {
+                let described = match known {
+                    Some(known) => Ok((known, None)),
+                    None => this.describe(metadata, meta, configs).await,
+                };
+                (meta, described)
+            }
+        });
+        let described: Vec<_> = stream::iter(describing.collect::<Vec<_>>())
+            .buffered(OPENING)
+            .collect()
+            .await;
+        let (mut topics, mut refused) = (Vec::new(), None);
+        for (meta, described) in described {
+            let subject = (crate::storage::topic_key(meta), None);
+            let (topic, incarnation) = match described {
+                Ok(described) => described,
+                Err(error) if error.is_transient() || is_about_all(&error) => {
+                    refused.get_or_insert(error);
+                    continue;
                 }
-            })
-            .collect();
-        let opened: Vec<(PartitionKey, Result<PartitionWriter, ArchiveError>)> =
-            stream::iter(opening)
-                .buffer_unordered(OPENING)
-                .collect()
-                .await;
-
-        let followed = self
-            .topics
-            .entry(meta.name.clone())
-            .or_insert_with(|| Followed {
+                Err(error) => {
+                    let why = format!("topic {}: {}", meta.name, sentence(&error));
+                    self.record(subject, why);
+                    continue;
+                }
+            };
+            self.failures.remove(&subject);
+            if let Some(incarnation) = incarnation {
+                self.remark(
+                    Level::Info,
+                    format!(
+                        "following topic {} (v{incarnation}, {} partitions)",
+                        meta.name,
+                        meta.partitions.len()
+                    ),
+                );
+            }
+            let followed = self.topics.entry(meta.name.clone());
+            let followed = followed.or_insert_with(|| Followed {
                 topic: Arc::clone(&topic),
                 partitions: BTreeMap::new(),
                 present: true,
             });
-        followed.present = true;
+            followed.present = true;
+            topics.push((meta, topic));
+        }
+        (topics, refused)
+    }
+
+    /// Opens those partitions of followed topics that are this process's to read and not known yet.
+    async fn open_all(&mut self, topics: Vec<(&TopicMetadata, Arc<Topic>)>) -> Vec<Arc<Partition>> {
+        let mut opening = Vec::new();
+        for (meta, topic) in &topics {
+            let key = crate::storage::topic_key(meta);
+            for partition in &meta.partitions {
+                let key = key.partition(partition.index);
+                // Those that could not be opened are known, too.
+                if self.known.contains(&key)
+                    || !is_owned(self.job.worker.as_ref(), &meta.name, partition.index)
+                {
+                    continue;
+                }
+                let options = self.writer_options(topic);
+                let (topic, archive) = (Arc::clone(topic), self.archive.clone());
+                opening.push(async move {
+                    let writer = PartitionWriter::open(&archive, key.clone(), options).await;
+                    (topic, key, writer)
+                });
+            }
+        }
+        let opened: Vec<(_, PartitionKey, Result<PartitionWriter, ArchiveError>)> =
+            stream::iter(opening)
+                .buffer_unordered(OPENING)
+                .collect()
+                .await;
         let mut added = Vec::new();
-        for (key, writer) in opened {
+        for (topic, key, writer) in opened {
             self.known.insert(key.clone());
             match writer {
                 Ok(writer) => {
-                    let topic = Arc::clone(&topic);
                     let partition =
                         Arc::new(Partition::new(topic, key, writer, &self.shared.budget));
                     self.insert(&partition);
                     self.want_placed(Arc::clone(&partition), "it is new".to_owned());
                     added.push(partition);
                 }
-                Err(error) => self.on_not_opened(key, Arc::clone(&topic), None, error),
+                Err(error) => self.on_not_opened(key, topic, None, error),
             }
         }
-        self.place(metadata, added).await
+        added
     }
 
     async fn describe(
         &self,
         metadata: &Metadata,
         meta: &TopicMetadata,
-    ) -> Result<(Arc<Topic>, armory_archive::TopicKey, u32), EngineError> {
+        configs: Option<BTreeMap<String, ConfigEntry>>,
+    ) -> Result<(Arc<Topic>, Option<u32>), EngineError> {
         let key = crate::storage::topic_key(meta);
         if meta.id.is_none() {
             self.remark(
@@ -187,15 +224,16 @@ impl Control {
                 format!("topic {} has no topic id on this cluster: a topic that is deleted and created again cannot be told from the old one", meta.name),
             );
         }
-        let configs = self
-            .shared
-            .client
-            .describe_topic_configs(std::slice::from_ref(&meta.name))
-            .await?;
+        let configs = match configs {
+            Some(configs) => configs,
+            None => {
+                let names = std::slice::from_ref(&meta.name);
+                let mut described = self.shared.client.describe_topic_configs(names).await?;
+                described.remove(&meta.name).unwrap_or_default()
+            }
+        };
         let configs: BTreeMap<String, String> = configs
             .into_iter()
-            .filter(|(name, _)| *name == meta.name)
-            .flat_map(|(_, configs)| configs)
             .filter(|(_, entry)| !entry.is_default && !entry.sensitive)
             .filter_map(|(name, entry)| Some((name, entry.value?)))
             .collect();
@@ -208,15 +246,13 @@ impl Control {
             configs: configs.clone(),
         };
         let genesis = self.archive.genesis(&key, info.clone()).await?;
-        self.archive
-            .snapshot_topic(
-                &self.identity,
-                &key,
-                configs,
-                info.partitions,
-                jiff::Timestamp::now().as_millisecond(),
-            )
-            .await?;
+        // One of the workers keeps the snapshots of a topic.
+        if is_owned(self.job.worker.as_ref(), &meta.name, 0) {
+            let now = jiff::Timestamp::now().as_millisecond();
+            self.archive
+                .snapshot_topic(&self.identity, &key, configs, info.partitions, now)
+                .await?;
+        }
         let chain = self.plugins.backup_chain(&meta.name);
         let topic = Topic {
             name: Arc::from(meta.name.as_str()),
@@ -225,7 +261,7 @@ impl Control {
             compacted,
             rollover_bytes: self.job.rollover.size,
         };
-        Ok((Arc::new(topic), key, genesis.incarnation))
+        Ok((Arc::new(topic), Some(genesis.incarnation)))
     }
 
     pub(super) fn writer_options(&self, topic: &Topic) -> WriterOptions {

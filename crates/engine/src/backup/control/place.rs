@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use armory_kafka::Metadata;
+use armory_kafka::{Metadata, PartitionMetadata};
 use futures::future::join_all;
+use uuid::Uuid;
 
 use super::super::broker::{self, Command};
 use super::super::partition::{Partition, Phase};
@@ -59,18 +60,24 @@ impl Control {
         partitions: Vec<Arc<Partition>>,
     ) -> Result<(), EngineError> {
         let mut led: HashMap<i32, Vec<(Arc<Partition>, i32)>> = HashMap::new();
+        let topics: HashMap<(&str, i32), (Option<Uuid>, &PartitionMetadata)> = metadata
+            .topics
+            .iter()
+            .flat_map(|topic| {
+                let of_topic = |meta| ((topic.name.as_str(), meta), topic.id);
+                topic.partitions.iter().map(of_topic)
+            })
+            .map(|((name, meta), id)| ((name, meta.index), (id, meta)))
+            .collect();
         for partition in partitions {
             if partition.state().phase != Phase::Streaming {
                 self.unplaced.remove(&partition.key);
                 continue;
             }
-            let topic = metadata.topics.iter().find(|topic| {
-                topic.name == *partition.topic.name && topic.id == partition.topic.id
-            });
-            let meta = topic.and_then(|topic| {
-                let mut partitions = topic.partitions.iter();
-                partitions.find(|meta| meta.index == partition.index)
-            });
+            let meta = topics
+                .get(&(&*partition.topic.name, partition.index))
+                .filter(|(id, _)| *id == partition.topic.id)
+                .map(|(_, meta)| meta);
             match meta.map(|meta| (meta.leader, meta.leader_epoch)) {
                 Some((Some(leader), epoch)) => {
                     led.entry(leader).or_default().push((partition, epoch));

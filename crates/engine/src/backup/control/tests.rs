@@ -314,3 +314,60 @@ fn a_segment_is_closed_by_age_although_the_clock_was_set_back() {
     assert!(is_due(since, since + 600, timeout));
     assert!(is_due(since, since - 1, timeout));
 }
+
+/// A run that waits for an answer when it is told to stop ends; it does not wait for the answer.
+async fn ends_soon<T>(running: tokio::task::JoinHandle<T>) -> T {
+    let ended = tokio::time::timeout(Duration::from_secs(20), running).await;
+    ended.expect("it ends").expect("no panic")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_for_the_first_look_at_the_cluster() {
+    let test = Test::start().await;
+    // Connections are taken, and nothing is ever answered.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let silent = silent.expect("a port");
+    let address = silent.local_addr().expect("an address").to_string();
+    let source = KafkaEndpoint::from_bootstrap(address);
+    let topics = TopicSelection {
+        streams: vec!["orders".to_owned()],
+        ..TopicSelection::default()
+    };
+    let path = test.root();
+    let job = BackupJob::new("b", source, StorageLocation::Folder { path }, topics);
+    let remarks = Arc::clone(&test.remarks) as Arc<dyn Observer>;
+    let control = Control::start(job, Until::Stopped, remarks, test.stop.clone()).await;
+    let running = tokio::spawn(control.expect("a backup").run());
+    let taken = tokio::time::timeout(Duration::from_secs(20), silent.accept()).await;
+    let _connection = taken.expect("it asks").expect("a connection");
+    test.stop.cancel();
+    ends_soon(running).await.expect("a stop is no failure");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_for_partitions_to_be_placed() {
+    let test = Test::start().await;
+    let orders = test.topic("orders", 2, 10).await;
+    let control = test.backup(&["orders"], Until::Stopped).await;
+    let shared = Arc::clone(&control.shared);
+    let running = tokio::spawn(control.run());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while shared.counters.read().records < 20 {
+        assert!(Instant::now() < deadline, "{:?}", test.remarks.0);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let (root, stop) = (test.root(), test.stop.clone());
+    // Its partitions come back to be placed, and the next look at the cluster tries for a minute.
+    drop(test.broker);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    stop.cancel();
+    ends_soon(running).await.expect("a stop is no failure");
+    let archive = Archive::open(Location::Folder(root)).await;
+    let archive = archive.expect("an archive");
+    for partition in 0..2 {
+        let parts = archive.history(&orders.partition(partition), None).await;
+        let ends = parts.expect("a history");
+        let ends = ends.iter().filter(|part| !part.manifest.open);
+        assert_eq!(ends.map(|part| part.manifest.next).max(), Some(10));
+    }
+}
