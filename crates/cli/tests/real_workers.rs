@@ -6,7 +6,7 @@ mod support;
 use armory_resources::job::WorkGroup;
 use armory_testkit::kafka::{Codec, Record};
 use armory_testkit::{Kafka, unique};
-use support::{Store, backup_once, files_ending, restore, run};
+use support::{Store, backup_once, files_ending, restore};
 
 const PARTITIONS: i32 = 12;
 
