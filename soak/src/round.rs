@@ -217,6 +217,11 @@ impl Round<'_> {
         let mut archive = Logs::new();
         let mut scratch = DecodeBuffer::new();
         for (partition, log) in &source {
+            // Of a partition that never had a record the archive has nothing to print.
+            if log.is_empty() && !ledger.acknowledged.contains_key(partition) {
+                archive.insert(*partition, Log::new());
+                continue;
+            }
             let number = partition.to_string();
             let cat = ["cat", &self.url, topic, "--partition", &number, "-o", "raw"];
             let bytes = self.armory.bytes(&texts(&cat))?;
