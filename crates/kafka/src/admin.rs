@@ -57,6 +57,10 @@ pub struct CreatedTopic {
     pub name: String,
     /// Its id. `None` on brokers before 2.8, and where creating was only tried.
     pub id: Option<Uuid>,
+    /// How many replicas each partition has, or would have. `None` where the broker does not say (before 2.4).
+    pub replication_factor: Option<i16>,
+    /// What is configured for it, or would be, defaults included; empty where the broker does not say.
+    pub configs: BTreeMap<String, String>,
 }
 
 /// One setting of a topic.
@@ -102,9 +106,17 @@ impl Client {
                     Some(&name),
                     message,
                 )?;
+                let configs = topic.configs.unwrap_or_default().into_iter();
                 created.push(CreatedTopic {
                     name,
                     id: topic_id(topic.topic_id),
+                    replication_factor: (topic.replication_factor > 0)
+                        .then_some(topic.replication_factor),
+                    configs: configs
+                        .filter_map(|config| {
+                            Some((config.name.to_string(), config.value?.to_string()))
+                        })
+                        .collect(),
                 });
             }
             Ok(created)

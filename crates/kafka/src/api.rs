@@ -6,10 +6,11 @@
 use std::collections::HashMap;
 
 use kafka_protocol::messages::{
-    ApiVersionsResponse, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
-    DescribeConfigsRequest, DescribeProducersRequest, FetchRequest, IncrementalAlterConfigsRequest,
-    InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest,
-    ProduceRequest,
+    ApiVersionsResponse, ConsumerGroupDescribeRequest, CreateTopicsRequest, DeleteRecordsRequest,
+    DeleteTopicsRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeProducersRequest,
+    FetchRequest, FindCoordinatorRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest,
+    ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
+    OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest,
 };
 use kafka_protocol::protocol::{Request, VersionRange};
 
@@ -56,6 +57,12 @@ apis! {
     DescribeConfigsRequest, "DescribeConfigs", 1..=4;
     IncrementalAlterConfigsRequest, "IncrementalAlterConfigs", 0..=1;
     DescribeProducersRequest, "DescribeProducers", 0..=0;
+    FindCoordinatorRequest, "FindCoordinator", 1..=3;
+    ListGroupsRequest, "ListGroups", 1..=5;
+    DescribeGroupsRequest, "DescribeGroups", 1..=5;
+    ConsumerGroupDescribeRequest, "ConsumerGroupDescribe", 0..=0;
+    OffsetFetchRequest, "OffsetFetch", 3..=7;
+    OffsetCommitRequest, "OffsetCommit", 3..=8;
 }
 
 /// The first Fetch version that names topics by id (KIP-516).
@@ -180,5 +187,11 @@ mod tests {
         check::<DescribeConfigsRequest>();
         check::<IncrementalAlterConfigsRequest>();
         check::<DescribeProducersRequest>();
+        check::<FindCoordinatorRequest>();
+        check::<ListGroupsRequest>();
+        check::<DescribeGroupsRequest>();
+        check::<ConsumerGroupDescribeRequest>();
+        check::<OffsetFetchRequest>();
+        check::<OffsetCommitRequest>();
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! A [`Client`] knows a cluster: it asks any broker for [`Metadata`], leaders for offsets, the controller to create topics, and
 //! tries again where that is safe. A [`Fetcher`] streams the batches of many partitions from one broker and a
-//! [`ProduceConnection`] sends batches to one; each has a connection of its own, and neither looks at a record. There are
-//! no consumer groups and no transactions, and nothing here ever sends a batch twice.
+//! [`ProduceConnection`] sends batches to one; each has a connection of its own, and neither looks at a record. Of consumer
+//! groups only the committed offsets are read and written, there are no transactions, and nothing here ever sends a batch twice.
 //!
 //! Errors name the broker, the API, the topic and the partition ([`Error`]); what a broker answers about single
 //! partitions is left to the caller as an [`ErrorCode`], because only the caller knows what to do about it.
@@ -12,6 +12,7 @@
 //! pipelining (`channel`), version negotiation and throttling (`connection`), fetch sessions (`fetch`), requests whose records
 //! are sent from where they lie (`produce`). Encryption and authentication are other implementations of [`Connect`].
 
+mod access;
 mod admin;
 mod api;
 mod backoff;
@@ -24,6 +25,7 @@ mod error;
 mod error_code;
 mod fetch;
 mod frame;
+mod groups;
 mod metadata;
 mod offsets;
 mod produce;
@@ -42,6 +44,7 @@ pub use error_code::ErrorCode;
 pub use fetch::{
     AbortedTransaction, FetchAssignment, FetchOptions, FetchResponse, Fetcher, PartitionFetch,
 };
+pub use groups::{CommittedOffset, GroupListing, GroupMember, GroupState, OffsetToCommit};
 pub use metadata::{Broker, Metadata, PartitionMetadata, TopicFilter, TopicMetadata};
 pub use offsets::{EpochEnd, EpochQuery, OffsetInfo, OffsetSpec};
 pub use produce::{PendingProduce, ProduceAck, ProduceBatch, ProduceConnection, ProduceOptions};

@@ -68,6 +68,10 @@ pub struct PartitionMetadata {
     pub leader: Option<i32>,
     /// How often its leader has changed; −1 where the broker does not say.
     pub leader_epoch: i32,
+    /// How many replicas it has.
+    pub replicas: usize,
+    /// How many of them are in sync.
+    pub in_sync: usize,
     /// What is wrong with it. It may have a leader nevertheless.
     pub error: Option<ErrorCode>,
 }
@@ -176,6 +180,8 @@ impl From<&MetadataResponsePartition> for PartitionMetadata {
             index: partition.partition_index,
             leader: broker_id(partition.leader_id.0),
             leader_epoch: partition.leader_epoch,
+            replicas: partition.replica_nodes.len(),
+            in_sync: partition.isr_nodes.len(),
             error: ErrorCode::from_wire(partition.error_code),
         }
     }
