@@ -1,8 +1,5 @@
 //! A journal: numbered entries, each created once. What a restore must remember lies in one.
 
-use bytes::{BufMut as _, Bytes, BytesMut};
-use futures::{StreamExt as _, TryStreamExt as _};
-
 use crate::archive::Archive;
 use crate::chain::create_once;
 use crate::error::ArchiveError;
@@ -10,10 +7,10 @@ use crate::layout;
 use crate::location::Location;
 use crate::names::{check_name, new_nonce};
 use crate::storage::Storage;
+use bytes::{BufMut as _, Bytes, BytesMut};
 
 /// What every entry begins with: a line of this, the nonce of who wrote it, and the payload's BLAKE3 hash.
 const MAGIC: &str = "armory-journal-1";
-const READS_IN_FLIGHT: usize = 16;
 
 /// An append-only list of opaque entries in a directory, with one writer at a time: of two that append at
 /// the same place one succeeds, and the other learns of it.
@@ -22,24 +19,32 @@ pub struct Journal {
     storage: Storage,
     directory: String,
     nonce: String,
-    /// What it held when it was opened.
-    found: Vec<Bytes>,
     /// The number of the next entry.
     next: usize,
 }
 
 impl Journal {
-    /// Opens the journal in directory `path` of an archive, e.g. `restores/<id>`, and reads what it holds.
+    /// Opens the journal in directory `path` of an archive, e.g. `restores/<id>`. Its entries are read when they are asked for.
     pub async fn open(archive: &Archive, path: &str) -> Result<Self, ArchiveError> {
-        Self::read(archive.storage().clone(), path).await
+        Self::look(archive.storage().clone(), path).await
     }
 
     /// Opens a journal outside of an archive: in directory `path` below `location`.
     pub async fn open_at(location: &Location, path: &str) -> Result<Self, ArchiveError> {
-        Self::read(Storage::new(location), path).await
+        Self::look(Storage::new(location), path).await
     }
 
-    async fn read(storage: Storage, path: &str) -> Result<Self, ArchiveError> {
+    /// The names of the journals in directory `path` of an archive, ascending.
+    pub async fn names(archive: &Archive, path: &str) -> Result<Vec<String>, ArchiveError> {
+        Ok(archive.storage().list(path).await?.directories)
+    }
+
+    /// The names of the journals in directory `path` below `location`, ascending.
+    pub async fn names_at(location: &Location, path: &str) -> Result<Vec<String>, ArchiveError> {
+        Ok(Storage::new(location).list(path).await?.directories)
+    }
+
+    async fn look(storage: Storage, path: &str) -> Result<Self, ArchiveError> {
         for component in path.split('/') {
             check_name("journal", component, 250)?;
         }
@@ -56,30 +61,30 @@ impl Journal {
                 ));
             }
         }
-        let read = async |number: usize| {
-            let place = entry_place(path, number);
-            let text = storage.get(&place).await?;
-            let text = text.ok_or_else(|| ArchiveError::damaged(&place, "it vanished"))?;
-            open_entry(&place, &text)
-        };
-        let found = futures::stream::iter(0..numbers.len())
-            .map(read)
-            .buffered(READS_IN_FLIGHT)
-            .try_collect()
-            .await?;
         Ok(Self {
             storage,
             directory: path.to_owned(),
             nonce: new_nonce(),
-            found,
             next: numbers.len(),
         })
     }
 
-    /// The entries found on opening, in order; nothing when called again. Those that are appended are not kept, for there may
-    /// be very many.
-    pub fn take_found(&mut self) -> Vec<Bytes> {
-        std::mem::take(&mut self.found)
+    /// How many entries it has.
+    pub fn len(&self) -> usize {
+        self.next
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.next == 0
+    }
+
+    /// What reads its entries, also while others are added.
+    pub fn reader(&self) -> JournalReader {
+        JournalReader {
+            storage: self.storage.clone(),
+            directory: self.directory.clone(),
+        }
     }
 
     /// Adds an entry, durably. [`ArchiveError::JournalConflict`] if another process added one first: then
@@ -96,6 +101,23 @@ impl Journal {
             }
             Some(_) => Err(ArchiveError::JournalConflict { place }),
         }
+    }
+}
+
+/// Reads the entries of a journal.
+#[derive(Debug, Clone)]
+pub struct JournalReader {
+    storage: Storage,
+    directory: String,
+}
+
+impl JournalReader {
+    /// The entry of that number, counted from 0, which must be there.
+    pub async fn read(&self, number: usize) -> Result<Bytes, ArchiveError> {
+        let place = entry_place(&self.directory, number);
+        let text = self.storage.get(&place).await?;
+        let text = text.ok_or_else(|| ArchiveError::damaged(&place, "it vanished"))?;
+        open_entry(&place, &text)
     }
 }
 

@@ -10,6 +10,8 @@ pub(crate) const TOPICS: &str = "topics";
 pub(crate) const MANIFESTS: &str = "manifests";
 /// Hints where chains end, and the counters of generations.
 pub(crate) const HEADS: &str = "heads";
+/// Snapshots of consumer groups. Those of a topic named `groups` lie in directories beside them.
+pub(crate) const GROUP_SNAPSHOTS: &str = "snapshots/groups";
 /// The extension of an open segment on a folder.
 pub(crate) const OPEN: &str = "open";
 /// The extension of an open segment's sidecar.

@@ -54,8 +54,7 @@ impl Exit {
         }
         if let Some(error) = cause.downcast_ref::<EngineError>() {
             return match error {
-                EngineError::Archive(ArchiveError::Damaged(_)) => Some(Exit::Damage),
-                EngineError::Damaged { place, .. } if *place == "archive" => Some(Exit::Damage),
+                error if error.is_damage() => Some(Exit::Damage),
                 EngineError::Property(_) | EngineError::NotSupported { .. } => Some(Exit::Usage),
                 _ => None,
             };

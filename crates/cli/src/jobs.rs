@@ -99,6 +99,8 @@ fn backup_job(arguments: BackupArguments) -> anyhow::Result<BackupJob> {
 pub(crate) fn restore_jobs(arguments: RestoreArguments) -> anyhow::Result<Vec<RestoreJob>> {
     let allow_expiry = arguments.allow_expiry;
     let memory = arguments.memory;
+    let report = arguments.report.clone();
+    let report = report.map(|report| arguments.s3.complete(report));
     let mut jobs = if arguments.documents.files.is_empty() {
         vec![restore_job(arguments)?]
     } else {
@@ -108,6 +110,7 @@ pub(crate) fn restore_jobs(arguments: RestoreArguments) -> anyhow::Result<Vec<Re
     };
     for job in &mut jobs {
         job.allow_expiry = allow_expiry;
+        job.report.clone_from(&report);
         job.memory_budget = memory.unwrap_or(job.memory_budget);
     }
     Ok(jobs)

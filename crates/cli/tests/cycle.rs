@@ -265,7 +265,7 @@ fn options_there_and_back() {
     assert_eq!(ran.out, "");
     let text = done(folder, &[&restore[..], &["--create-topics"]].concat());
     assert!(
-        text.starts_with("armory: 20 records restored, 20 of them by this run\n"),
+        text.starts_with("armory: 20 records restored, 20 of them by this run (restore "),
         "{text}"
     );
     assert!(

@@ -55,12 +55,22 @@ pub enum EngineError {
     Partitions {
         /// One sentence a partition, with topic, partition, offset and cause.
         failed: Vec<String>,
+        /// Whether the archive was found damaged.
+        damaged: bool,
         /// How many partitions the run had.
         total: usize,
     },
     /// A restore was refused before anything was written.
     #[error("the restore was refused before anything was written:\n  - {}", problems.join("\n  - "))]
     Preflight {
+        /// One sentence a problem, each with its remedy.
+        problems: Vec<String>,
+        /// Whether one of them is that the archive is damaged.
+        damaged: bool,
+    },
+    /// Offsets of consumer groups cannot be translated or committed.
+    #[error("nothing was committed:\n  - {}", problems.join("\n  - "))]
+    Groups {
         /// One sentence a problem, each with its remedy.
         problems: Vec<String>,
     },
@@ -100,7 +110,7 @@ pub enum EngineError {
     },
     /// The broker refused a batch for good.
     #[error(
-        "topic {topic} partition {partition}: the broker refused a batch after {landed} records had landed{message}"
+        "topic {topic} partition {partition}: the broker refused the batch that begins with source offset {offset}, after {landed} records had landed{message}"
     )]
     Refused {
         /// Target topic.
@@ -109,11 +119,28 @@ pub enum EngineError {
         partition: i32,
         /// Records of this restore in its log.
         landed: u64,
+        /// The offset of the batch's first record in the archive.
+        offset: i64,
         /// What the broker says beyond its error code, in parentheses, or nothing.
         message: String,
         /// Which broker, and its error code.
         #[source]
         source: armory_kafka::Error,
+    },
+    /// A record that is too large for the target, even alone.
+    #[error(
+        "topic {topic} partition {partition}: the record at offset {offset} takes a batch of {bytes} bytes, more than the target's max.message.bytes; \
+         raise that, and run the same restore again"
+    )]
+    TooLarge {
+        /// Topic in the archive.
+        topic: String,
+        /// Partition in the archive.
+        partition: i32,
+        /// The record's offset in the archive.
+        offset: i64,
+        /// The size of a batch that holds it alone.
+        bytes: usize,
     },
     /// A plugin chose a partition that the target does not have.
     #[error(
@@ -169,6 +196,18 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// Whether it says that the archive is damaged.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            EngineError::Archive(ArchiveError::Damaged(_)) => true,
+            EngineError::Damaged { place, .. } => *place == "archive",
+            EngineError::Partitions { damaged, .. } | EngineError::Preflight { damaged, .. } => {
+                *damaged
+            }
+            _ => false,
+        }
+    }
+
     /// Whether trying again may help without anybody doing anything.
     pub(crate) fn is_transient(&self) -> bool {
         matches!(self, EngineError::Kafka(error) if error.is_retriable())

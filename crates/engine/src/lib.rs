@@ -10,6 +10,7 @@
 pub mod backup;
 mod budget;
 mod error;
+pub mod groups;
 mod observer;
 mod plugins;
 pub mod restore;

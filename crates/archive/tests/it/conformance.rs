@@ -543,11 +543,11 @@ async fn journals_have_one_writer(place: Place) {
     let archive = place.create().await;
     let open = || Journal::open(&archive, "restores/abc");
     let mut one = open().await.unwrap();
-    assert!(one.take_found().is_empty());
+    assert!(one.is_empty());
     one.append("first").await.unwrap();
     one.append(Vec::new()).await.unwrap();
     let mut other = open().await.unwrap();
-    assert_eq!(other.take_found(), ["first", ""]);
+    assert_eq!(other.len(), 2);
     other.append("theirs").await.unwrap();
     // The same content from another process is another entry, too.
     for text in ["mine", "theirs"] {
@@ -557,11 +557,17 @@ async fn journals_have_one_writer(place: Place) {
             "{conflict}"
         );
     }
-    assert_eq!(open().await.unwrap().take_found(), ["first", "", "theirs"]);
-    let mut outside = Journal::open_at(&place.location, "restores/abc")
+    let reader = open().await.unwrap().reader();
+    for (number, text) in ["first", "", "theirs"].into_iter().enumerate() {
+        assert_eq!(reader.read(number).await.unwrap(), text);
+    }
+    assert_eq!(Journal::names(&archive, "restores").await.unwrap(), ["abc"]);
+    let outside = Journal::open_at(&place.location, "restores/abc")
         .await
         .unwrap();
-    assert_eq!(outside.take_found().len(), 3);
+    assert_eq!(outside.len(), 3);
+    let names = Journal::names_at(&place.location, "restores").await;
+    assert_eq!(names.unwrap(), ["abc"]);
 
     place
         .delete("restores/abc/00000000000000000001.entry")

@@ -196,11 +196,7 @@ async fn write_through(store: Arc<Faulty>) {
         run(0, 5, Shape::default()).bytes
     );
     assert_eq!(
-        Journal::open(&archive, "restores/x")
-            .await
-            .unwrap()
-            .take_found()
-            .len(),
+        Journal::open(&archive, "restores/x").await.unwrap().len(),
         3
     );
 }

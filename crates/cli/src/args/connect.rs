@@ -73,7 +73,7 @@ impl KafkaFlags {
     }
 }
 
-fn parse_property(text: &str) -> Result<(String, String), String> {
+pub(super) fn parse_property(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name @ ("bootstrap.servers" | "metadata.broker.list"), _)) => {
             Err(format!("{name} is what --bootstrap-server is for"))

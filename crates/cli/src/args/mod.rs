@@ -3,6 +3,7 @@
 mod backup;
 mod cat;
 mod connect;
+mod groups;
 mod inspect;
 mod plugin;
 mod quickstart;
@@ -14,6 +15,9 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use backup::BackupArguments;
 pub(crate) use cat::{CatArguments, CatFormat, OffsetRange};
 pub(crate) use connect::{Documents, StorageFlags};
+pub(crate) use groups::{
+    ApplyArguments, GroupsArguments, GroupsCommand, SnapshotArguments, Translation,
+};
 pub(crate) use inspect::InspectArguments;
 pub(crate) use plugin::PluginFlag;
 pub(crate) use quickstart::QuickstartArguments;
@@ -63,6 +67,7 @@ pub(crate) enum Command {
     Quickstart(QuickstartArguments),
     Backup(BackupArguments),
     Restore(RestoreArguments),
+    Groups(GroupsArguments),
     Inspect(InspectArguments),
     Cat(CatArguments),
     Verify(VerifyArguments),

@@ -28,6 +28,9 @@ Examples:
     armory restore --storage s3://backups/kafka --bootstrap-server localhost:9092 \\
         --topic orders=orders-copy --topic customers=customers-copy
 
+  What it would do, without doing it:
+    armory restore --storage ./archive --bootstrap-server localhost:9092 --topic orders=orders-copy --dry-run
+
   As documents say:
     armory restore -f restore.yaml --claim archive=./archive"
 )]
@@ -42,7 +45,8 @@ pub(crate) struct RestoreArguments {
     #[command(flatten)]
     pub(crate) kafka: KafkaFlags,
 
-    /// A topic of the archive, and the topic to write where that has another name; may be given several times
+    /// A topic of the archive, and the topic to write where that has another name; may be given several times, also with one
+    /// topic to write
     #[arg(
         long = "topic",
         id = "topic",
@@ -65,11 +69,20 @@ pub(crate) struct RestoreArguments {
     #[arg(long)]
     pub(crate) allow_expiry: bool,
 
+    /// Look at everything and write nothing: what would be restored, and whether it would start (exit code 0, or 1 if it would be
+    /// refused)
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Where the restore's report is kept, if not in the archive: for archives that cannot be written
+    #[arg(long, value_name = "URL", value_parser = parse_storage)]
+    pub(crate) report: Option<StorageLocation>,
+
     /// Memory for data in flight [default: 256MiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) memory: Option<u64>,
 
-    /// How the summary at the end is printed
+    /// How the summary at the end, or the findings of a dry run, are printed
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
     pub(crate) output: Format,
 

@@ -3,6 +3,7 @@
 mod backup;
 mod cat;
 mod completions;
+mod groups;
 mod inspect;
 mod reference;
 mod restore;
@@ -26,6 +27,7 @@ pub(crate) async fn run(command: Command, console: &Console) -> anyhow::Result<E
         }
         Command::Backup(arguments) => backup::run(arguments, console).await,
         Command::Restore(arguments) => restore::run(arguments, console).await,
+        Command::Groups(arguments) => groups::run(arguments).await,
         Command::Inspect(arguments) => inspect::run(arguments).await,
         Command::Cat(arguments) => cat::run(arguments).await,
         Command::Verify(arguments) => verify::run(arguments, console).await,

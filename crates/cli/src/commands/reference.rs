@@ -19,18 +19,23 @@ fn markdown() -> String {
     let mut text = String::from(
         "# Command reference\n\nMade by `armory reference` of what `--help` prints; a test compares the two.\n",
     );
-    describe(&mut text, &mut root);
-    let names: Vec<String> = root
+    describe_all(&mut text, &mut root);
+    text
+}
+
+/// Describes a command, then those below it.
+fn describe_all(text: &mut String, command: &mut Command) {
+    describe(text, command);
+    let names: Vec<String> = command
         .get_subcommands()
         .filter(|command| !command.is_hide_set() && command.get_name() != "help")
         .map(|command| command.get_name().to_owned())
         .collect();
     for name in names {
-        if let Some(command) = root.find_subcommand_mut(&name) {
-            describe(&mut text, command);
+        if let Some(command) = command.find_subcommand_mut(&name) {
+            describe_all(text, command);
         }
     }
-    text
 }
 
 fn describe(text: &mut String, command: &mut Command) {

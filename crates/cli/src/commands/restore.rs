@@ -1,5 +1,7 @@
 //! `armory restore`
 
+mod preflight;
+
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -18,7 +20,11 @@ use crate::{jobs, signals};
 
 pub(super) async fn run(arguments: RestoreArguments, console: &Console) -> anyhow::Result<Exit> {
     let format = arguments.output;
+    let dry_run = arguments.dry_run;
     let jobs = jobs::restore_jobs(arguments)?;
+    if dry_run {
+        return preflight::run(jobs, format, console).await;
+    }
     let stop = signals::stop_token()?;
     let mut done = Vec::new();
     let mut failed = Vec::new();
@@ -121,6 +127,7 @@ impl RestoreReport {
                 count(self.records_this_run),
             )
         };
+        text.push_str(&format!(" (restore {})", self.id));
         if self.filtered > 0 {
             text.push_str(&format!(", {} filtered", count(self.filtered)));
         }

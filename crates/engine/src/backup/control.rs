@@ -158,6 +158,7 @@ impl Control {
         if !self.failures.is_empty() {
             return Err(EngineError::Partitions {
                 failed: self.failures.into_values().collect(),
+                damaged: false,
                 total: self.summary.partitions,
             });
         }

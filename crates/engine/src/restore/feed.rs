@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use armory_archive::{Archive, HistoryPart, Manifest, PartitionKey, SegmentReader};
-use armory_records::{Batch, BatchError, DecodeBuffer, ProduceBuilder};
+use armory_records::{Batch, BatchError, DecodeBuffer};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use super::encode::{EncodeError, Encoded, Encoder};
 use super::memory::PartitionMemory;
 use super::plan::PartitionPlan;
-use super::prepare::Preparer;
+use super::prepare::{Making, Preparer};
 use crate::EngineError;
 
 /// Chunks of one partition that wait for its lane.
@@ -48,30 +49,37 @@ impl Prepared {
         self.first + self.count
     }
 
-    /// The same batch without its records before the ordinal `from`, which landed already.
+    pub(crate) fn new(encoded: Encoded, credit: &Arc<OwnedSemaphorePermit>) -> Prepared {
+        Prepared {
+            records: encoded.records,
+            first: encoded.first,
+            count: encoded.count,
+            source: encoded.source,
+            _credit: Arc::clone(credit),
+        }
+    }
+
+    /// The same batch without its records before the ordinal `from`, which landed already: as one, or several where the rest
+    /// compresses worse than the whole.
     pub(crate) fn without_landed(
         &self,
         from: u64,
         producer: Producer,
-    ) -> Result<Prepared, BatchError> {
-        let skip = from - self.first;
+        max_batch_bytes: usize,
+    ) -> Result<Vec<Prepared>, EncodeError> {
+        let skip = usize::try_from(from - self.first).unwrap_or(usize::MAX);
         let batch = Batch::parse(&self.records)?;
+        let codec = batch.header().attributes.compression()?;
         let mut scratch = DecodeBuffer::default();
-        let mut builder = ProduceBuilder::new(batch.header().attributes.compression()?, None);
-        for record in batch
-            .decode(&mut scratch)?
-            .skip(usize::try_from(skip).unwrap_or(usize::MAX))
-        {
-            builder.append_record(&record?);
-        }
-        let mut out = Vec::new();
-        builder.finish(producer.id, producer.epoch, sequence(from), &mut out)?;
-        Ok(Prepared {
-            records: out.into(),
-            first: from,
-            count: self.count - skip,
-            ..self.clone()
-        })
+        let records = batch.decode(&mut scratch)?.skip(skip);
+        let records = records.collect::<Result<Vec<_>, _>>()?;
+        let mut rest = Vec::new();
+        Encoder::new(max_batch_bytes, None).encode(&records, codec, producer, from, &mut rest)?;
+        let rest = rest.into_iter().map(|encoded| Prepared {
+            source: self.source,
+            ..Prepared::new(encoded, &self._credit)
+        });
+        Ok(rest.collect())
     }
 }
 
@@ -97,38 +105,22 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Starts to read; the first batch handed out holds the record with the ordinal `from`, and those before it are skipped.
-    /// A batch is made no larger than `max_batch_bytes` by merging.
-    pub(crate) fn pass_through(
-        self,
-        producer: Producer,
-        from: u64,
-        max_batch_bytes: usize,
-    ) -> Feed {
-        let (sender, feed) = mpsc::channel(AHEAD);
-        tokio::spawn(async move {
-            let preparer = Preparer::new(producer, from, self.plan.until, max_batch_bytes);
-            let end = self.read_all(preparer, from, &sender).await;
-            // Nobody listens where the target failed.
-            let _ = sender.send(end.map(Fed::End)).await;
-        });
-        feed
-    }
-
-    async fn read_all(
+    /// Reads on behalf of a feed. False: nobody listens any more.
+    async fn read_into(
         &self,
-        mut preparer: Preparer,
-        from: u64,
+        preparer: Preparer,
         sender: &mpsc::Sender<Result<Fed, EngineError>>,
-    ) -> Result<u64, EngineError> {
+    ) -> Result<(Preparer, bool), EngineError> {
         let _ahead = self.memory.read_ahead().await;
-        for HistoryPart { manifest, .. } in self.plan.segments() {
-            // Not one that goes on beyond the end: of it only some records count.
-            if manifest.next <= self.plan.until && preparer.ordinal() + manifest.records <= from {
-                preparer.pass_over(manifest.records);
+        let mut preparer = preparer;
+        for part in self.plan.segments() {
+            let records = part.manifest.records;
+            if self.plan.is_whole(part) && preparer.ordinal() + records <= preparer.from() {
+                preparer.pass_over(records);
                 continue;
             }
-            let mut reader = self.open(manifest).await?;
+            preparer.select(self.plan.selection(part));
+            let mut reader = self.open_part(part).await?;
             loop {
                 let credit = self.credit().await;
                 let Some(chunk) = reader.next_chunk().await? else {
@@ -140,13 +132,30 @@ impl Source {
                 })
                 .await?;
                 preparer = back;
-                let batches = batches.map_err(|(offset, source)| self.damaged(offset, source))?;
+                let batches =
+                    batches.map_err(|(offset, error)| self.encode_error(offset, error))?;
                 if !batches.is_empty() && sender.send(Ok(Fed::Batches(batches))).await.is_err() {
-                    return Ok(preparer.ordinal());
+                    return Ok((preparer, false));
                 }
             }
         }
-        Ok(preparer.ordinal())
+        Ok((preparer, true))
+    }
+
+    /// Opens the segment of a part, where what is wanted of it begins and ends as far as its index tells.
+    pub(crate) async fn open_part(&self, part: &HistoryPart) -> Result<SegmentReader, EngineError> {
+        let manifest = &part.manifest;
+        let mut reader = self.open(manifest).await?;
+        if self.plan.from > manifest.base {
+            reader.seek(self.plan.from);
+        } else if let Some(from) = self.plan.time.from_ms {
+            reader.seek_time(from);
+        }
+        let until = self.plan.until.min(part.until);
+        if until < manifest.next {
+            reader.until(until);
+        }
+        Ok(reader)
     }
 
     pub(crate) async fn open(&self, manifest: &Manifest) -> Result<SegmentReader, EngineError> {
@@ -158,6 +167,18 @@ impl Source {
         Arc::new(self.memory.chunk().await)
     }
 
+    pub(crate) fn encode_error(&self, offset: i64, error: EncodeError) -> EngineError {
+        match error {
+            EncodeError::Batch(source) => self.damaged(offset, source),
+            EncodeError::TooLarge { offset, bytes } => EngineError::TooLarge {
+                topic: self.key.topic.topic.clone(),
+                partition: self.key.partition,
+                offset,
+                bytes,
+            },
+        }
+    }
+
     pub(crate) fn damaged(&self, offset: i64, source: BatchError) -> EngineError {
         EngineError::Damaged {
             topic: self.key.topic.topic.clone(),
@@ -167,6 +188,57 @@ impl Source {
             source,
         }
     }
+}
+
+#[cfg(test)]
+impl Source {
+    /// A source with nothing in it, of a new archive in `folder`.
+    pub(crate) async fn empty(folder: &std::path::Path) -> Source {
+        let location = armory_archive::Location::Folder(folder.to_owned());
+        let archive = Archive::create_or_open(location).await.expect("an archive");
+        let topic = armory_archive::TopicKey::new("orders", armory_archive::TopicId::None);
+        let plan = PartitionPlan {
+            index: 0,
+            lineage: 0,
+            parts: Arc::new(Vec::new()),
+            from: 0,
+            until: i64::MAX,
+            time: armory_resources::job::TimeRange::default(),
+        };
+        Source {
+            archive,
+            key: topic.partition(0),
+            memory: super::memory::Memory::new(1 << 20, false).of(&plan),
+            plan,
+        }
+    }
+}
+
+/// Reads the sources of one target partition, one after the other, and gives their batches the form that its broker takes. The first
+/// batch handed out holds the first record that has not landed.
+pub(crate) fn pass_through(sources: Vec<Source>, making: Making) -> Feed {
+    let (sender, feed) = mpsc::channel(AHEAD);
+    tokio::spawn(async move {
+        let end = read_all(&sources, Preparer::new(making), &sender).await;
+        // Nobody listens where the target failed.
+        let _ = sender.send(end.map(Fed::End)).await;
+    });
+    feed
+}
+
+async fn read_all(
+    sources: &[Source],
+    mut preparer: Preparer,
+    sender: &mpsc::Sender<Result<Fed, EngineError>>,
+) -> Result<u64, EngineError> {
+    for source in sources {
+        let (back, listens) = source.read_into(preparer, sender).await?;
+        preparer = back;
+        if !listens {
+            break;
+        }
+    }
+    Ok(preparer.ordinal())
 }
 
 #[cfg(test)]

@@ -31,15 +31,15 @@ pub(crate) enum Outcome {
         records: u64,
         bytes: u64,
     },
-    /// A partition has everything.
-    Done,
+    /// A partition of this target has everything.
+    Done(usize),
     /// It has to be given to another broker, or to the same again once it is back.
     Moved(Box<Target>, String),
     Failed(Box<Target>, EngineError),
     /// Something of a partition takes long.
     Remark(String),
-    /// The run was stopped before everything landed.
-    Stopped,
+    /// The run was stopped before everything landed in a partition of this target.
+    Stopped(usize),
 }
 
 /// The partitions that wait for their lane.
@@ -73,9 +73,9 @@ impl Queue {
         self.waiting().as_mut()?.pop_front()
     }
 
-    /// From now on nothing is added. How many partitions waited.
-    fn close(&self) -> usize {
-        self.waiting().take().map_or(0, |waiting| waiting.len())
+    /// From now on nothing is added. The partitions that waited.
+    fn close(&self) -> VecDeque<Target> {
+        self.waiting().take().unwrap_or_default()
     }
 
     fn waiting(&self) -> std::sync::MutexGuard<'_, Option<VecDeque<Target>>> {
@@ -102,8 +102,8 @@ impl Lane {
     /// Writes until the run is over; what waits then is told as stopped.
     pub(crate) async fn run(self) {
         self.write().await;
-        for _ in 0..self.queue.close() {
-            self.tell(Outcome::Stopped);
+        for target in self.queue.close() {
+            self.tell(Outcome::Stopped(target.group));
         }
     }
 
@@ -124,8 +124,7 @@ impl Lane {
             let why = match result {
                 Ok(()) => {
                     for target in active.drain(..) {
-                        drop(target);
-                        self.tell(Outcome::Stopped);
+                        self.tell(Outcome::Stopped(target.group));
                     }
                     return;
                 }
@@ -310,6 +309,7 @@ impl Lane {
             topic: target.topic.to_string(),
             partition: target.partition,
             landed: target.landed,
+            offset: target.sent.front().map_or(-1, |batch| batch.source),
             message: ack
                 .error_message
                 .clone()
@@ -383,7 +383,7 @@ impl Lane {
             let mut target = active.swap_remove(slot);
             self.tell(match target.failure.take() {
                 Some(error) => Outcome::Failed(Box::new(target), error),
-                None => Outcome::Done,
+                None => Outcome::Done(target.group),
             });
         }
     }
@@ -452,8 +452,9 @@ mod tests {
             partition: 0,
             producer: Producer { id: 1, epoch: 0 },
             start: 0,
+            max_batch_bytes: 1_000_000,
         };
-        Target::new(id, 0, feed)
+        Target::new(id, 0, 0, feed)
     }
 
     /// A feed that ended just when the next request was put together left its partition on the lane for ever.

@@ -11,14 +11,17 @@ const CHUNK: u64 = 4 << 20;
 /// Chunks that the reader of a partition holds ahead at the most (see [`armory_archive::SegmentReader`]).
 const CHUNKS_AHEAD: u64 = 4;
 
-/// Shares of one limit: half for reading ahead, half for chunks. Both are taken before anything is read.
+/// Shares of one limit: half for reading ahead, half for chunks, which is halved again where records are decoded: for chunks, and
+/// for what plugins made of them. What is read is taken before.
 ///
 /// Partitions that find no room to read ahead wait until one before them is read to its end, so memory does not grow with
-/// their number. Chunks are given back when their batches have landed.
+/// their number. Chunks are given back when their batches have landed, or when something else was made of them. What was made waits
+/// for room that only what was made before it takes, and that lands whether or not anything else is read: nobody waits in a circle.
 #[derive(Debug, Clone)]
 pub(crate) struct Memory {
     ahead: Share,
     chunks: Share,
+    made: Share,
 }
 
 #[derive(Debug, Clone)]
@@ -28,11 +31,13 @@ struct Share {
 }
 
 impl Memory {
-    /// Splits `limit` bytes. A few partitions and chunks are always possible.
-    pub(crate) fn new(limit: u64) -> Memory {
+    /// Splits `limit` bytes; `reshapes` says whether something is made of chunks. A few partitions and chunks are always possible.
+    pub(crate) fn new(limit: u64, reshapes: bool) -> Memory {
+        let chunks = if reshapes { limit / 4 } else { limit / 2 };
         Memory {
             ahead: Share::new((limit / 2).max(2 * CHUNKS_AHEAD * CHUNK)),
-            chunks: Share::new((limit / 2).max(4 * CHUNK)),
+            chunks: Share::new(chunks.max(4 * CHUNK)),
+            made: Share::new(chunks.max(4 * CHUNK)),
         }
     }
 
@@ -70,6 +75,11 @@ impl PartitionMemory {
             .take(self.chunk.min(self.raw_bytes))
             .await
     }
+
+    /// The right to hold `bytes` that were made of a chunk.
+    pub(crate) async fn made(&self, bytes: u64) -> OwnedSemaphorePermit {
+        self.memory.made.take(bytes).await
+    }
 }
 
 impl Share {
@@ -95,7 +105,7 @@ mod tests {
 
     #[tokio::test]
     async fn many_small_partitions_are_read_at_once_and_few_large_ones() {
-        let share = Memory::new(64 << 20).ahead;
+        let share = Memory::new(64 << 20, false).ahead;
         let small = futures::future::join_all((0..1000).map(|_| share.take(1000))).await;
         assert_eq!(small.len(), 1000);
         drop(small);
@@ -105,7 +115,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_smallest_limit_lets_something_through() {
-        let memory = Memory::new(1);
+        let memory = Memory::new(1, true);
         let _ahead = memory.ahead.take(u64::MAX).await;
         let _chunk = memory.chunks.take(u64::MAX).await;
     }

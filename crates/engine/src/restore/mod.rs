@@ -5,18 +5,23 @@
 //! source partition's batches with a new header (`feed.rs`, `prepare.rs`), or what plugins made of the records of several (`reshape.rs`). Lanes
 //! (`lane.rs`), a connection each, produce them. What has landed is read from the target's log, never guessed (`target.rs`).
 
-mod feed;
+mod checks;
+mod encode;
+pub(crate) mod feed;
 mod lane;
-mod memory;
+pub(crate) mod memory;
 mod partitioner;
-mod plan;
+pub(crate) mod plan;
 mod preflight;
 mod prepare;
-mod report;
+pub(crate) mod report;
 mod reshape;
 mod run;
+pub(crate) mod select;
 mod shape;
 mod target;
+
+pub use checks::{Check, Name, PreflightReport, Standing, TopicAmount, Verdict};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +65,15 @@ pub struct RestoredTopic {
     pub created: bool,
     /// Records that the archive holds of it.
     pub records: u64,
+}
+
+/// Looks at archive and target as a restore does before it writes, and tells what it would do. Nothing is written.
+///
+/// # Errors
+/// Where nothing can be told: the archive cannot be opened or read, a plugin cannot be loaded. That the cluster cannot be reached, or
+/// anything else is in the way, is in the report.
+pub async fn preflight(job: RestoreJob) -> Result<PreflightReport, EngineError> {
+    preflight::report(job).await
 }
 
 /// Runs a restore, or goes on with one that was interrupted. A stop is graceful: what is in flight is awaited.

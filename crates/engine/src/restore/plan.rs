@@ -1,24 +1,61 @@
 //! What a restore is going to read: the mappings, held against what the archive has. Nothing here asks the target.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use armory_archive::{Archive, ArchiveError, HistoryPart, Manifest, TopicKey};
+use armory_archive::{Archive, ArchiveError, HistoryPart, Manifest, TopicEntry, TopicKey};
 use armory_resources::job::{Incarnation, PartitionRange, RestoreJob, TimeRange, TopicMapping};
 use serde::Serialize;
 
+use super::checks::{Checks, Name, TopicAmount};
+use super::select::Selection;
 use crate::EngineError;
 
 /// Everything that is going to be read.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) topics: Vec<TopicPlan>,
+    /// Where they go, in the order in which the mappings name them.
+    pub(crate) targets: Vec<TargetPlan>,
     pub(crate) variant: Variant,
+}
+
+/// One target topic.
+#[derive(Debug)]
+pub(crate) struct TargetPlan {
+    pub(crate) name: String,
+    /// What goes into it: indices of [`Plan::topics`]. In each of its partitions their records follow each other in this order.
+    pub(crate) members: Vec<usize>,
+}
+
+impl Plan {
+    /// The topics that go into a target.
+    pub(crate) fn members(&self, target: &TargetPlan) -> impl Iterator<Item = &TopicPlan> {
+        target.members.iter().map(|index| &self.topics[*index])
+    }
+
+    /// Leaves out the records of a target's sources that are older than `oldest` (ms since the epoch).
+    pub(crate) fn leave_out_before(&mut self, target: usize, oldest: i64) {
+        for index in &self.targets[target].members {
+            for partition in &mut self.topics[*index].partitions {
+                let from = &mut partition.time.from_ms;
+                *from = Some(from.map_or(oldest, |from| from.max(oldest)));
+            }
+        }
+    }
+
+    /// What each topic amounts to.
+    pub(crate) fn amounts(&self) -> Vec<TopicAmount> {
+        self.topics.iter().map(TopicPlan::amount).collect()
+    }
 }
 
 /// What besides topics and plugins makes a restore another restore.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Variant {
     pub(crate) time: TimeRange,
+    pub(crate) apply_target_retention: bool,
+    pub(crate) legacy_offset_header: Option<String>,
 }
 
 /// One topic.
@@ -31,7 +68,7 @@ pub(crate) struct TopicPlan {
     /// Partitions that the topic had when it was archived last.
     pub(crate) partition_count: i32,
     /// Its configuration when it was archived last, defaults left out.
-    pub(crate) configs: std::collections::BTreeMap<String, String>,
+    pub(crate) configs: BTreeMap<String, String>,
     pub(crate) partitions: Vec<PartitionPlan>,
 }
 
@@ -45,18 +82,33 @@ pub(crate) struct PartitionPlan {
     /// Offsets to restore: `from` inclusive, `until` exclusive.
     pub(crate) from: i64,
     pub(crate) until: i64,
-    /// Whether only some of the records are wanted, by offset or time.
-    pub(crate) ranged: bool,
+    /// Which of their records, by timestamp.
+    pub(crate) time: TimeRange,
 }
 
 impl PartitionPlan {
-    /// Whether some of the records in the segments that are read are not restored: not wanted, or of a history that a later lineage cut.
-    pub(crate) fn is_partial(&self) -> bool {
-        self.ranged
-            || self
-                .parts
-                .iter()
-                .any(|part| part.until < part.manifest.next)
+    /// Which records of a part are restored.
+    pub(crate) fn selection(&self, part: &HistoryPart) -> Selection {
+        Selection {
+            offsets: self.from..self.until.min(part.until),
+            time: self.time,
+        }
+    }
+
+    /// Whether every record in the segment of a part is restored, as far as its manifest tells: so many then are its records.
+    pub(crate) fn is_whole(&self, part: &HistoryPart) -> bool {
+        let manifest = &part.manifest;
+        let newest = manifest.timestamps.map_or(-1, |timestamps| timestamps.max);
+        self.from <= manifest.base
+            && manifest.next <= self.until.min(part.until)
+            // The oldest timestamp that a manifest tells is no bound.
+            && self.time.from_ms.is_none()
+            && self.time.to_ms.is_none_or(|to| newest < to)
+    }
+
+    /// Whether only some of the records in the segments that are read are restored.
+    fn is_partial(&self) -> bool {
+        self.segments().any(|part| !self.is_whole(part))
     }
 
     /// Goes back to where the partition stood when the restore began, whatever was archived since: its lineage then, up to `until`
@@ -113,12 +165,24 @@ impl PartitionPlan {
             .unwrap_or(0)
     }
 
+    /// The size of the largest batch among segments in which every batch holds one record, in bytes.
+    pub(crate) fn largest_lone_record(&self) -> Option<u64> {
+        self.manifests()
+            .filter(|manifest| manifest.records == manifest.batches && manifest.batches > 0)
+            .map(|manifest| manifest.largest_batch)
+            .max()
+    }
+
     /// The parts with a segment that has to be read, in offset order.
     pub(crate) fn segments(&self) -> impl Iterator<Item = &HistoryPart> {
-        let (from, until) = (self.from, self.until);
+        let (from, until, time) = (self.from, self.until, self.time);
         self.parts.iter().filter(move |part| {
             let manifest = &part.manifest;
-            manifest.segment.is_some() && part.until > from && manifest.base < until
+            let newest = manifest.timestamps.map_or(-1, |timestamps| timestamps.max);
+            manifest.segment.is_some()
+                && part.until > from
+                && manifest.base < until
+                && time.from_ms.is_none_or(|from| newest >= from)
         })
     }
 
@@ -131,101 +195,157 @@ impl TopicPlan {
     pub(crate) fn records(&self) -> u64 {
         self.partitions.iter().map(PartitionPlan::records).sum()
     }
+
+    /// The oldest and the newest timestamp that the batch headers show.
+    pub(crate) fn timestamps(&self) -> Option<(i64, i64)> {
+        let partitions = self.partitions.iter();
+        partitions
+            .filter_map(PartitionPlan::timestamps)
+            .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    }
+
+    fn amount(&self) -> TopicAmount {
+        let partitions = || self.partitions.iter();
+        TopicAmount {
+            source: self.mapping.source.clone(),
+            incarnation: self.incarnation,
+            target: self.mapping.target.clone(),
+            partitions: self.partitions.len(),
+            records: self.records(),
+            batch_bytes: partitions().map(PartitionPlan::raw_bytes).sum(),
+            stored_bytes: partitions().map(PartitionPlan::stored_bytes).sum(),
+            at_most: partitions().any(PartitionPlan::is_partial),
+            oldest_ms: self.timestamps().map(|(oldest, _)| oldest),
+            newest_ms: self.timestamps().map(|(_, newest)| newest),
+        }
+    }
 }
 
-/// Reads the archive's side of a restore. Every problem is collected, so that a user sees all of them at once.
-pub(crate) async fn read(archive: &Archive, job: &RestoreJob) -> Result<Plan, EngineError> {
+/// Reads the archive's side of a restore. Every problem is a check, so that a user sees all of them at once; a topic with one may
+/// be missing in the plan.
+pub(crate) async fn read(
+    archive: &Archive,
+    job: &RestoreJob,
+    checks: &mut Checks,
+) -> Result<Plan, EngineError> {
     let entries = archive.topics().await?;
-    let mut problems = Vec::new();
-    let mut topics = Vec::new();
+    let mut topics: Vec<TopicPlan> = Vec::new();
+    let mut targets: Vec<TargetPlan> = Vec::new();
     for mapping in &job.mappings {
-        if job
-            .mappings
+        let Some((key, topic)) = find(archive, &entries, mapping, checks) else {
+            continue;
+        };
+        let twice = topics
             .iter()
-            .filter(|other| other.target == mapping.target)
-            .count()
-            > 1
-        {
-            problems.push(format!(
-                "several sources are mapped to the target {}; map each to a target of its own",
-                mapping.target
-            ));
+            .any(|other| other.key == key && other.mapping.target == mapping.target);
+        if twice {
+            checks.refuse(
+                Name::Mapping,
+                &mapping.target,
+                format!(
+                    "{} {} goes into it twice",
+                    mapping.source,
+                    incarnation_name(topic)
+                ),
+                "list it once",
+            );
             continue;
         }
-        let Some(entry) = entries.iter().find(|entry| entry.name == mapping.source) else {
-            let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
-            problems.push(format!(
-                "topic {} is not in the archive {}; it has: {}",
-                mapping.source,
-                archive.display(),
-                if names.is_empty() {
-                    "no topic".to_owned()
-                } else {
-                    names.join(", ")
-                }
-            ));
-            continue;
-        };
-        let incarnation = match mapping.incarnation {
-            Incarnation::Latest => entry
-                .incarnations
-                .iter()
-                .max_by_key(|incarnation| incarnation.genesis.incarnation),
-            Incarnation::Version(wanted) => entry
-                .incarnations
-                .iter()
-                .find(|incarnation| incarnation.genesis.incarnation == wanted),
-        };
-        let Some(incarnation) = incarnation else {
-            let known: Vec<String> = entry
-                .incarnations
-                .iter()
-                .map(|incarnation| format!("v{}", incarnation.genesis.incarnation))
-                .collect();
-            problems.push(format!(
-                "topic {} has no {} in the archive; it has: {}",
-                mapping.source,
-                mapping.incarnation,
-                known.join(", ")
-            ));
-            continue;
-        };
-        let key = TopicKey {
-            topic: entry.name.clone(),
-            topic_id: incarnation.topic_id,
-        };
         let snapshot = archive.latest_snapshot(&key, i64::MAX).await?;
         let (partition_count, configs) = match snapshot {
             Some(snapshot) => (snapshot.partitions, snapshot.configs),
-            None => (
-                incarnation.genesis.partitions,
-                incarnation.genesis.configs.clone(),
-            ),
+            None => (topic.genesis.partitions, topic.genesis.configs.clone()),
         };
-        let partitions = read_partitions(archive, &key, mapping, job.time, &mut problems).await?;
-        let highest = partitions
-            .iter()
-            .map(|partition| partition.index + 1)
-            .max()
-            .unwrap_or(0);
+        let partitions = read_partitions(archive, &key, mapping, job.time, checks).await?;
+        let highest = partitions.iter().map(|partition| partition.index + 1).max();
+        let index = topics.len();
+        match targets
+            .iter_mut()
+            .find(|target| target.name == mapping.target)
+        {
+            Some(target) => target.members.push(index),
+            None => targets.push(TargetPlan {
+                name: mapping.target.clone(),
+                members: vec![index],
+            }),
+        }
         topics.push(TopicPlan {
             mapping: mapping.clone(),
             key,
-            incarnation: incarnation.genesis.incarnation,
-            cluster_id: incarnation.genesis.cluster_id.clone(),
-            partition_count: partition_count.max(highest),
+            incarnation: topic.genesis.incarnation,
+            cluster_id: topic.genesis.cluster_id.clone(),
+            partition_count: partition_count.max(highest.unwrap_or(0)),
             configs,
             partitions,
         });
     }
-    if problems.is_empty() {
-        Ok(Plan {
-            topics,
-            variant: Variant { time: job.time },
-        })
-    } else {
-        Err(EngineError::Preflight { problems })
-    }
+    Ok(Plan {
+        topics,
+        targets,
+        variant: Variant {
+            time: job.time,
+            apply_target_retention: job.apply_target_retention,
+            legacy_offset_header: job.legacy_offset_header.clone(),
+        },
+    })
+}
+
+fn incarnation_name(incarnation: &armory_archive::IncarnationEntry) -> String {
+    format!("v{}", incarnation.genesis.incarnation)
+}
+
+/// The incarnation that a mapping names.
+fn find<'a>(
+    archive: &Archive,
+    entries: &'a [TopicEntry],
+    mapping: &TopicMapping,
+    checks: &mut Checks,
+) -> Option<(TopicKey, &'a armory_archive::IncarnationEntry)> {
+    let source = &mapping.source;
+    let Some(entry) = entries.iter().find(|entry| entry.name == *source) else {
+        let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+        let names = match names.as_slice() {
+            [] => "no topic".to_owned(),
+            names => names.join(", "),
+        };
+        checks.refuse(
+            Name::Source,
+            &mapping.target,
+            format!("topic {source} is not in the archive {}", archive.display()),
+            format!("name one of those it has: {names}"),
+        );
+        return None;
+    };
+    let incarnations = || entry.incarnations.iter();
+    let found = match mapping.incarnation {
+        Incarnation::Latest => incarnations().max_by_key(|entry| entry.genesis.incarnation),
+        Incarnation::Version(wanted) => {
+            incarnations().find(|entry| entry.genesis.incarnation == wanted)
+        }
+    };
+    let Some(found) = found else {
+        let known: Vec<String> = incarnations().map(incarnation_name).collect();
+        checks.refuse(
+            Name::Source,
+            &mapping.target,
+            format!(
+                "topic {source} has no {} in the archive",
+                mapping.incarnation
+            ),
+            format!("name one of those it has: {}", known.join(", ")),
+        );
+        return None;
+    };
+    let key = TopicKey {
+        topic: entry.name.clone(),
+        topic_id: found.topic_id,
+    };
+    checks.pass(
+        Name::Source,
+        &mapping.target,
+        format!("{source} {} is in the archive", incarnation_name(found)),
+    );
+    Some((key, found))
 }
 
 async fn read_partitions(
@@ -233,34 +353,44 @@ async fn read_partitions(
     key: &TopicKey,
     mapping: &TopicMapping,
     time: TimeRange,
-    problems: &mut Vec<String>,
+    checks: &mut Checks,
 ) -> Result<Vec<PartitionPlan>, EngineError> {
     let archived = archive.partitions(key).await?;
+    let everything = |number: &i32| PartitionRange {
+        number: *number,
+        from: None,
+        until: None,
+    };
     let wanted: Vec<PartitionRange> = match &mapping.partitions {
         Some(ranges) => ranges.clone(),
-        None => archived
-            .iter()
-            .map(|number| PartitionRange {
-                number: *number,
-                from: None,
-                until: None,
-            })
-            .collect(),
+        None => archived.iter().map(everything).collect(),
     };
+    let target = &mapping.target;
     let mut plans = Vec::new();
+    let mut sound = true;
     for range in wanted {
         if !archived.contains(&range.number) {
-            problems.push(format!(
-                "topic {} has no partition {} in the archive; it has: {archived:?}",
-                mapping.source, range.number
-            ));
+            checks.refuse(
+                Name::Range,
+                target,
+                format!(
+                    "topic {} has no partition {} in the archive",
+                    mapping.source, range.number
+                ),
+                format!("name some of those it has: {archived:?}"),
+            );
             continue;
         }
         let partition = key.partition(range.number);
         let parts = match archive.history(&partition, None).await {
             Ok(parts) => parts,
             Err(error @ (ArchiveError::Damaged(_) | ArchiveError::Unsupported { .. })) => {
-                problems.push(crate::error::sentence(&error));
+                sound = false;
+                checks.refuse_damage(
+                    target,
+                    crate::error::sentence(&error),
+                    "run `armory verify` for the whole extent",
+                );
                 continue;
             }
             Err(error) => return Err(error.into()),
@@ -272,21 +402,88 @@ async fn read_partitions(
                 .map_or("it is missing".to_owned(), |bytes| {
                     format!("it has {bytes} bytes instead of {}", missing.expected_bytes)
                 });
-            problems.push(format!(
-                "segment {} (offsets {} to {}) cannot be restored: {found}; run `armory verify` for the whole extent",
-                missing.place, missing.base, missing.next
-            ));
+            sound = false;
+            checks.refuse_damage(
+                target,
+                format!(
+                    "segment {} (offsets {} to {}) cannot be restored: {found}",
+                    missing.place, missing.base, missing.next
+                ),
+                "run `armory verify` for the whole extent",
+            );
         }
         let next = parts.last().map_or(0, |part| part.until);
         let offsets = range.offsets();
-        plans.push(PartitionPlan {
+        let plan = PartitionPlan {
             index: range.number,
             lineage: parts.last().map_or(0, |part| part.manifest.lineage),
             parts: Arc::new(parts),
             from: offsets.start,
             until: offsets.end.min(next),
-            ranged: range.from.is_some() || range.until.is_some() || !time.is_unbounded(),
-        });
+            time,
+        };
+        check_range(&plan, &range, mapping, next, checks);
+        plans.push(plan);
+    }
+    if sound {
+        checks.pass(
+            Name::Archive,
+            target,
+            format!("every segment of {} is there", mapping.source),
+        );
+    }
+    if !time.is_unbounded() && plans.iter().all(|plan| plan.segments().next().is_none()) {
+        checks.warn(
+            Name::Range,
+            target,
+            format!("{} has no record of that time", mapping.source),
+            "nothing of it is restored; `armory inspect` tells the times",
+        );
     }
     Ok(plans)
+}
+
+/// Tells where a range of offsets is not what the archive has: it ends by itself, but not as its writer may think.
+fn check_range(
+    plan: &PartitionPlan,
+    range: &PartitionRange,
+    mapping: &TopicMapping,
+    next: i64,
+    checks: &mut Checks,
+) {
+    let name = format!("{} partition {}", mapping.source, plan.index);
+    let first = plan
+        .parts
+        .iter()
+        .find_map(|part| part.manifest.segment.as_ref()?.index.first())
+        .map_or(next, |entry| entry.offset);
+    let target = &mapping.target;
+    let (from, until) = (range.from, range.until);
+    if from.is_some_and(|from| from >= next) || until.is_some_and(|until| until < first) {
+        checks.warn(
+            Name::Range,
+            target,
+            format!("{name}: the archive has nothing in that range"),
+            format!("nothing of it is restored; the archive has the offsets {first} to {next} (exclusive)"),
+        );
+        return;
+    }
+    if from.is_some_and(|from| from < first) {
+        checks.warn(
+            Name::Range,
+            target,
+            format!("{name}: the archive begins at offset {first}, later than restoreFromOffset"),
+            "the restore begins there",
+        );
+    }
+    if until.is_some_and(|until| until >= next) {
+        checks.warn(
+            Name::Range,
+            target,
+            format!(
+                "{name}: the archive ends before offset {next}, earlier than restoreUntilOffset"
+            ),
+            "the restore ends there",
+        );
+    }
 }

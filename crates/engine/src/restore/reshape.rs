@@ -1,11 +1,11 @@
-//! Batches ready to produce, made of records that are decoded: because plugins may change, filter or move them, or because only
-//! some of them are wanted.
+//! Batches ready to produce, made of records that are decoded: because plugins may change, filter or move them.
 //!
-//! Source partitions are read and transformed side by side; one sequencer for the topic then decides, chunk by chunk, which records
+//! Source partitions are read and transformed side by side; one sequencer for the target topic then decides, chunk by chunk, which records
 //! follow which in each target partition, and writes that down as intents *before* anything is sent. A resumed restore repeats the intents
 //! that have not landed whole, in their order, and stops if a plugin makes something else of the same records.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
 use armory_failpoints::{Point, reach};
@@ -14,27 +14,38 @@ use bytes::Bytes;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, mpsc};
 
 use super::feed::{Fed, Feed, Prepared, Producer, Source, sequence};
-use super::report::{Entry, Intent, Report, Share};
+use super::report::{Entry, Intent, IntentReader, Report, Share};
 use super::shape::{Shape, Shaped};
 use crate::EngineError;
 
-/// One topic's records on their way through its plugins.
+/// Records on their way into one target topic, through the plugins.
 pub(crate) struct Reshape {
-    pub(crate) topic_index: usize,
-    pub(crate) topic: String,
-    pub(crate) sources: Vec<Source>,
-    pub(crate) shape: Arc<Shape>,
+    /// The target topic.
+    pub(crate) target: String,
+    pub(crate) sources: Vec<ShapedSource>,
     /// For each target partition: its producer, and how many records of this restore its log holds.
     pub(crate) targets: Vec<(Producer, u64)>,
-    /// What earlier runs were going to send, in order.
-    pub(crate) intents: Vec<Intent>,
+    /// The target's `max.message.bytes`.
+    pub(crate) max_batch_bytes: usize,
+    /// What earlier runs were going to send.
+    pub(crate) intents: IntentReader,
     pub(crate) report: Arc<Mutex<Report>>,
     pub(crate) restore_id: String,
     pub(crate) filtered: Arc<std::sync::atomic::AtomicU64>,
 }
 
+/// A source partition and what is done to its records.
+#[derive(Clone)]
+pub(crate) struct ShapedSource {
+    /// Index of its topic in the plan.
+    pub(crate) topic: usize,
+    pub(crate) source: Source,
+    pub(crate) shape: Arc<Shape>,
+}
+
 /// A chunk of one source partition, transformed.
 struct Chunk {
+    topic: usize,
     source_partition: i32,
     from: i64,
     next: i64,
@@ -91,17 +102,11 @@ impl Sequencer {
         let (sender, mut chunks) =
             mpsc::channel::<Result<Chunk, EngineError>>(self.reshape.sources.len().max(1));
         let mut readers = tokio::task::JoinSet::new();
-        for source in &self.reshape.sources {
-            let from = positions
-                .get(&source.key.partition)
-                .copied()
-                .unwrap_or(source.plan.from);
-            readers.spawn(read(
-                source.clone(),
-                Arc::clone(&self.reshape.shape),
-                from,
-                sender.clone(),
-            ));
+        for shaped in &self.reshape.sources {
+            let key = (shaped.topic, shaped.source.key.partition);
+            let from = positions.get(&key).copied();
+            let from = from.unwrap_or(shaped.source.plan.from);
+            readers.spawn(read(shaped.clone(), from, sender.clone()));
         }
         drop(sender);
         let mut ready = Vec::new();
@@ -121,7 +126,7 @@ impl Sequencer {
         for chunk in &chunks {
             let targets = self.allocate(&chunk.shaped);
             intents.push(Intent {
-                topic: self.reshape.topic_index,
+                topic: chunk.topic,
                 partition: chunk.source_partition,
                 from: chunk.from,
                 next: chunk.next,
@@ -152,6 +157,7 @@ impl Sequencer {
                     partition: *partition,
                     first,
                     count: share.count,
+                    runs: share.runs.clone(),
                 }
             })
             .collect()
@@ -189,19 +195,16 @@ impl Sequencer {
                 if prepared.next() <= landed {
                     continue;
                 }
-                batches.push(if prepared.first < landed {
-                    prepared
-                        .without_landed(landed, producer)
-                        .map_err(|source| EngineError::Damaged {
-                            topic: self.reshape.topic.clone(),
-                            partition: chunk.source_partition,
-                            offset: batch.source,
-                            place: "archive",
-                            source,
-                        })?
+                if prepared.first < landed {
+                    let max = self.reshape.max_batch_bytes;
+                    let rest = prepared.without_landed(landed, producer, max);
+                    let source = self.source(intent)?;
+                    batches.extend(
+                        rest.map_err(|error| source.source.encode_error(batch.source, error))?,
+                    );
                 } else {
-                    prepared
-                });
+                    batches.push(prepared);
+                }
             }
             if !batches.is_empty() {
                 // A target that failed has hung up; the others go on.
@@ -212,41 +215,13 @@ impl Sequencer {
     }
 
     /// Repeats what earlier runs had entered and what did not land whole. Returns where each source partition goes on.
-    async fn replay(&mut self) -> Result<BTreeMap<i32, i64>, EngineError> {
+    async fn replay(&mut self) -> Result<BTreeMap<(usize, i32), i64>, EngineError> {
         let mut positions = BTreeMap::new();
-        for intent in std::mem::take(&mut self.reshape.intents) {
-            positions.insert(intent.partition, intent.next);
-            for share in &intent.targets {
-                let slot = usize::try_from(share.partition).expect("a partition is not negative");
-                self.next[slot] = share.first + share.count;
+        while let Some(intents) = self.reshape.intents.next().await? {
+            for intent in intents {
+                positions.insert((intent.topic, intent.partition), intent.next);
+                self.replay_one(&intent).await?;
             }
-            let landed = |share: &Share| {
-                let slot = usize::try_from(share.partition).expect("a partition is not negative");
-                share.first + share.count <= self.reshape.targets[slot].1
-            };
-            if intent.targets.iter().all(landed) {
-                continue;
-            }
-            let chunk = self.repeat(&intent).await?;
-            let same = chunk.shaped.targets.len() == intent.targets.len()
-                && intent.targets.iter().all(|share| {
-                    chunk
-                        .shaped
-                        .targets
-                        .get(&share.partition)
-                        .is_some_and(|again| again.count == share.count)
-                });
-            if !same {
-                return Err(EngineError::Report {
-                    id: self.reshape.restore_id.clone(),
-                    what: format!(
-                        "topic {}, partition {}, offsets {} to {}: the plugins made other records of them than in the earlier run; \
-                         restore into a new topic with plugins whose result depends on the record alone",
-                        self.reshape.topic, intent.partition, intent.from, intent.next
-                    ),
-                });
-            }
-            self.hand_out(chunk, &intent).await?;
         }
         for (slot, (_, landed)) in self.reshape.targets.iter().enumerate() {
             if self.next[slot] < *landed {
@@ -262,19 +237,55 @@ impl Sequencer {
         Ok(positions)
     }
 
+    async fn replay_one(&mut self, intent: &Intent) -> Result<(), EngineError> {
+        let slot = |share: &Share| usize::try_from(share.partition).unwrap_or(usize::MAX);
+        for share in &intent.targets {
+            self.next[slot(share)] = share.first + share.count;
+        }
+        let landed =
+            |share: &Share| share.first + share.count <= self.reshape.targets[slot(share)].1;
+        if intent.targets.iter().all(landed) {
+            return Ok(());
+        }
+        let chunk = self.repeat(intent).await?;
+        let again = &chunk.shaped.targets;
+        let same = again.len() == intent.targets.len()
+            && intent.targets.iter().all(|share| {
+                again
+                    .get(&share.partition)
+                    .is_some_and(|again| (again.count, &again.runs) == (share.count, &share.runs))
+            });
+        if !same {
+            return Err(EngineError::Report {
+                id: self.reshape.restore_id.clone(),
+                what: format!(
+                    "target {}, source partition {}, offsets {} to {}: the plugins made other records of them than in the earlier run; \
+                     restore into a new topic with plugins whose result depends on the record alone",
+                    self.reshape.target, intent.partition, intent.from, intent.next
+                ),
+            });
+        }
+        self.hand_out(chunk, intent).await
+    }
+
+    /// The source that an intent is about.
+    fn source(&self, intent: &Intent) -> Result<&ShapedSource, EngineError> {
+        let mut sources = self.reshape.sources.iter();
+        sources
+            .find(|shaped| {
+                (shaped.topic, shaped.source.key.partition) == (intent.topic, intent.partition)
+            })
+            .ok_or_else(|| EngineError::Report {
+                id: self.reshape.restore_id.clone(),
+                what: format!(
+                    "it names partition {} of the topic number {}, which does not go into {}",
+                    intent.partition, intent.topic, self.reshape.target
+                ),
+            })
+    }
+
     async fn repeat(&self, intent: &Intent) -> Result<Chunk, EngineError> {
-        let source = self
-            .reshape
-            .sources
-            .iter()
-            .find(|source| source.key.partition == intent.partition);
-        let source = source.ok_or_else(|| EngineError::Report {
-            id: self.reshape.restore_id.clone(),
-            what: format!(
-                "it names partition {} of topic {}, which is not restored",
-                intent.partition, self.reshape.topic
-            ),
-        })?;
+        let ShapedSource { source, shape, .. } = self.source(intent)?.clone();
         let credit = source.credit().await;
         let mut bytes = Vec::new();
         for part in source
@@ -291,21 +302,41 @@ impl Sequencer {
                 }
             }
         }
-        let shape = Arc::clone(&self.reshape.shape);
-        let source_for_task = source.clone();
-        let (partition, from) = (intent.partition, intent.from);
-        let next = intent.next;
-        let shaped =
-            tokio::task::spawn_blocking(move || shape.apply(&bytes, &source_for_task, from..next))
-                .await??;
-        Ok(Chunk {
-            source_partition: partition,
-            from: intent.from,
-            next: intent.next,
-            shaped,
+        transform(
+            &source,
+            &shape,
+            intent.topic,
+            bytes.into(),
+            intent.from..intent.next,
             credit,
-        })
+        )
+        .await
     }
+}
+
+/// Makes of a chunk what the plugins make of it. Its memory is given back for that of what was made.
+async fn transform(
+    source: &Source,
+    shape: &Arc<Shape>,
+    topic: usize,
+    bytes: Bytes,
+    range: Range<i64>,
+    credit: Arc<OwnedSemaphorePermit>,
+) -> Result<Chunk, EngineError> {
+    let (shape, owner) = (Arc::clone(shape), source.clone());
+    let (from, next) = (range.start, range.end);
+    let shaped = tokio::task::spawn_blocking(move || shape.apply(&bytes, &owner, range)).await??;
+    drop(credit);
+    let shares = shaped.targets.values().flat_map(|share| &share.batches);
+    let made = shares.map(|batch| batch.bytes.len() as u64).sum();
+    Ok(Chunk {
+        topic,
+        source_partition: source.key.partition,
+        from,
+        next,
+        shaped,
+        credit: Arc::new(source.memory.made(made).await),
+    })
 }
 
 /// Adds the batches with offsets from `from` to `next` (exclusive); true when the chunk reaches beyond.
@@ -325,27 +356,25 @@ fn select(chunk: &[u8], from: i64, next: i64, out: &mut Vec<u8>) -> bool {
 }
 
 /// Reads and transforms one source partition from offset `from` on.
-async fn read(
-    source: Source,
-    shape: Arc<Shape>,
-    from: i64,
-    sender: mpsc::Sender<Result<Chunk, EngineError>>,
-) {
-    if let Err(error) = read_all(&source, &shape, from, &sender).await {
+async fn read(shaped: ShapedSource, from: i64, sender: mpsc::Sender<Result<Chunk, EngineError>>) {
+    if let Err(error) = read_all(&shaped, from, &sender).await {
         let _ = sender.send(Err(error)).await;
     }
 }
 
 async fn read_all(
-    source: &Source,
-    shape: &Arc<Shape>,
+    ShapedSource {
+        topic,
+        source,
+        shape,
+    }: &ShapedSource,
     from: i64,
     sender: &mpsc::Sender<Result<Chunk, EngineError>>,
 ) -> Result<(), EngineError> {
     let _ahead = source.memory.read_ahead().await;
     let mut position = from;
     for part in source.plan.segments().filter(|part| part.until > from) {
-        let mut reader = source.open(&part.manifest).await?;
+        let mut reader = source.open_part(part).await?;
         if position > part.manifest.base {
             reader.seek(position);
         }
@@ -366,17 +395,8 @@ async fn read_all(
             if next <= position {
                 continue;
             }
-            let (shape, range) = (Arc::clone(shape), position..next);
-            let owner = source.clone();
-            let shaped =
-                tokio::task::spawn_blocking(move || shape.apply(&bytes, &owner, range)).await??;
-            let chunk = Chunk {
-                source_partition: source.key.partition,
-                from: position,
-                next,
-                shaped,
-                credit,
-            };
+            let range = position..next;
+            let chunk = transform(source, shape, *topic, bytes, range, credit).await?;
             position = next;
             if sender.send(Ok(chunk)).await.is_err() || position >= source.plan.until {
                 return Ok(());

@@ -8,29 +8,28 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use armory_archive::Archive;
 use armory_failpoints::{Point, reach};
-use armory_kafka::{Client, ClientConfig, ErrorCode, Metadata};
-use armory_plugins::World;
+use armory_kafka::ErrorCode;
 use armory_resources::job::RestoreJob;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use begin::{make_begin, requirements, restored_topics, summary_of_finished};
+use begin::{Beginning, make_begin, restored_topics, summary_of_finished};
 use writing::Writing;
 
 use super::RestoreSummary;
-use super::feed::{Producer, Source};
+use super::checks::Check;
+use super::feed::{Producer, Source, pass_through};
 use super::memory::Memory;
-use super::plan::{self, Plan};
-use super::preflight::{self, TargetTopic, now_ms};
-use super::report::{Begin, Entry, Intent, PluginRecord, Report, TopicRecord, restore_id};
-use super::reshape::Reshape;
+use super::plan::{Plan, TopicPlan};
+use super::preflight::{self, Assessment, NewRestore, State, TargetTopic, Tools, now_ms};
+use super::prepare::Making;
+use super::report::{Begin, Entry, Report, TargetTopicRecord};
+use super::reshape::{Reshape, ShapedSource};
 use super::shape::Shape;
 use super::target::{ResolveError, Target, TargetId, landed};
 use crate::error::sentence;
-use crate::plugins::PluginSet;
 use crate::{EngineError, Level, Observer, Remark};
 
 /// Partitions of which something is asked at once.
@@ -38,15 +37,13 @@ const ASKED_AT_ONCE: usize = 16;
 
 /// What the end of a restore needs to know of its beginning.
 struct Setup {
-    job: RestoreJob,
-    client: Client,
-    archive: Archive,
+    tools: Tools,
     plan: Plan,
     targets: Vec<TargetTopic>,
-    plugins: PluginSet,
     begin: Begin,
-    intents: Vec<Intent>,
     report: Arc<Mutex<Report>>,
+    memory: Memory,
+    filtered: Arc<AtomicU64>,
     observer: Arc<dyn Observer>,
     stop: CancellationToken,
     started: Instant,
@@ -58,69 +55,41 @@ pub(crate) async fn run(
     stop: CancellationToken,
 ) -> Result<RestoreSummary, EngineError> {
     let started = Instant::now();
-    let client = Client::new(ClientConfig::from_properties(&job.sink.properties)?)?;
-    let archive = Archive::open(crate::storage::location(&job.storage)?).await?;
-    let plugins = PluginSet::load(&job.plugins, World::Restore).await?;
-    let plan = plan::read(&archive, &job).await?;
-    let records: Vec<PluginRecord> = plugins
-        .identities()
-        .into_iter()
-        .map(|plugin| PluginRecord {
-            label: plugin.label,
-            digest: plugin.digest,
-            config: plugin.config,
-        })
-        .collect();
-    let id_for = |metadata: &Metadata, targets: &[TargetTopic]| {
-        let archive = archive.id().to_string();
-        restore_id(
-            &archive,
-            &plan,
-            metadata.cluster_id.as_deref(),
-            targets,
-            &records,
-        )
-    };
-
-    // What has begun goes on, and what is done is done, whatever became of archive and targets meanwhile.
-    let mut begun = None;
-    if let Some((metadata, targets)) = preflight::existing(&client, &job, &plan).await? {
-        let id = id_for(&metadata, &targets);
-        let report = Report::open(&archive, &id).await?;
-        if report.is_done() {
-            return Ok(summary_of_finished(&report, &plan, &targets, id, started));
+    let tools = Tools::open(job).await?;
+    let Assessment {
+        plan,
+        checks,
+        state,
+    } = preflight::assess(&tools).await?;
+    let (begin, targets, mut report) = match state {
+        State::Begun { id, report, .. } if report.is_done() => {
+            return Ok(summary_of_finished(&report, &plan, id, started));
         }
-        if let Some(begin) = report.begin() {
-            begun = Some((begin.clone(), targets, report));
+        State::Begun {
+            targets, report, ..
+        } => {
+            let begin = report.begin().expect("it has begun").clone();
+            (begin, targets, *report)
         }
-    }
-    let (begin, targets, mut report) = match begun {
-        Some(begun) => begun,
-        None => {
-            let partitions = requirements(&plan, &plugins).await?;
-            let (metadata, targets) = preflight::targets(&client, &job, &plan, &partitions).await?;
-            reach(Point::TargetsReady);
-            let id = id_for(&metadata, &targets);
-            let mut report = Report::open(&archive, &id).await?;
-            let starts = preflight::check_empty(&client, &targets, &plan).await?;
-            let begin = make_begin(
-                &client,
-                &archive,
-                &plan,
-                &targets,
-                &starts,
-                metadata.cluster_id,
-                id,
-                records.clone(),
-            )
-            .await?;
-            reach(Point::ProducersGranted);
-            report.append(Entry::Begin(begin.clone())).await?;
-            reach(Point::RestoreBegun);
-            (begin, targets, report)
+        State::New(_) if checks.is_refused() => {
+            return Err(EngineError::Preflight {
+                problems: checks.refused().map(Check::sentence).collect(),
+                damaged: checks.is_damaged(),
+            });
+        }
+        State::New(new) => {
+            for check in checks.warnings() {
+                observer.remark(&Remark {
+                    level: Level::Warning,
+                    text: match &check.target {
+                        Some(target) => format!("target {target}: {}", check.sentence()),
+                        None => check.sentence(),
+                    },
+                });
+            }
+            start(&tools, &plan, *new).await?
         }
     };
-    let intents = report.take_intents();
     let session = uuid::Uuid::new_v4().simple().to_string();
     report
         .append(Entry::Session {
@@ -128,15 +97,14 @@ pub(crate) async fn run(
             at: now_ms(),
         })
         .await?;
+    let reshapes = begin.targets.iter().any(|target| target.reshaped);
     let setup = Setup {
-        job,
-        client,
-        archive,
+        memory: Memory::new(tools.job.memory_budget, reshapes),
+        filtered: Arc::new(AtomicU64::new(0)),
+        tools,
         plan,
         targets,
-        plugins,
         begin,
-        intents,
         report: Arc::new(Mutex::new(report)),
         observer,
         stop,
@@ -145,22 +113,63 @@ pub(crate) async fn run(
     setup.restore().await
 }
 
+/// Creates what is missing, and enters the restore in its report.
+async fn start(
+    tools: &Tools,
+    plan: &Plan,
+    mut new: NewRestore,
+) -> Result<(Begin, Vec<TargetTopic>, Report), EngineError> {
+    let found: Option<Vec<TargetTopic>> = new.found.iter().cloned().collect();
+    let (metadata, targets, ends) = match found {
+        Some(targets) => (new.metadata, targets, new.ends),
+        None => {
+            let (metadata, targets) =
+                preflight::create(&tools.client, &tools.job, plan, &new).await?;
+            // Those that were there are as they were found.
+            let created = targets.iter().zip(&new.found);
+            let created: Vec<TargetTopic> = created
+                .filter(|(_, found)| found.is_none())
+                .map(|(target, _)| target.clone())
+                .collect();
+            let mut ends = std::mem::take(&mut new.ends);
+            ends.extend(preflight::ends_of_created(&tools.client, &created).await?);
+            (metadata, targets, ends)
+        }
+    };
+    reach(Point::TargetsReady);
+    let (id, mut report) = match new.report {
+        Some(opened) => opened,
+        None => {
+            let id = tools.id(plan, &metadata, &targets);
+            let report = Report::open(&tools.reports, &id).await?;
+            (id, report)
+        }
+    };
+    let beginning = Beginning {
+        id,
+        target_cluster: metadata.cluster_id,
+        targets: &targets,
+        ends: &ends,
+        oldest: &new.oldest,
+    };
+    let begin = make_begin(tools, plan, beginning).await?;
+    reach(Point::ProducersGranted);
+    report.append(Entry::Begin(begin.clone())).await?;
+    reach(Point::RestoreBegun);
+    Ok((begin, targets, report))
+}
+
 impl Setup {
     async fn restore(mut self) -> Result<RestoreSummary, EngineError> {
         self.pin_ends().await?;
-        let filtered = Arc::new(AtomicU64::new(0));
-        let waiting = self.open_targets(&filtered).await?;
-        reach(Point::LogsRead);
-        let already: u64 = waiting.iter().map(|target| target.landed).sum();
-        let mut writing = Writing::new(&self, waiting.len());
-        for target in waiting {
-            writing.place(target).await;
-        }
-        let ended = writing.run(&filtered, already).await;
+        let mut writing = Writing::new(&self);
+        let ended = writing.run().await;
         let Writing {
             done,
             mut failed,
+            damaged,
             unfinished,
+            already,
             records,
             bytes,
             lanes,
@@ -173,15 +182,19 @@ impl Setup {
         let total = done + failed.len() + unfinished;
         if !failed.is_empty() {
             failed.sort();
-            return Err(EngineError::Partitions { failed, total });
+            return Err(EngineError::Partitions {
+                failed,
+                damaged,
+                total,
+            });
         }
         let mut summary = RestoreSummary {
             id: self.begin.id.clone(),
-            topics: restored_topics(&self.plan, &self.targets, Some(&self.begin)),
+            topics: restored_topics(&self.plan, Some(&self.begin)),
             records: already + records,
             records_this_run: records,
             bytes_this_run: bytes,
-            filtered: filtered.load(Ordering::Relaxed),
+            filtered: self.filtered.load(Ordering::Relaxed),
             was_complete: false,
             elapsed: self.started.elapsed(),
         };
@@ -207,7 +220,7 @@ impl Setup {
         Ok(summary)
     }
 
-    /// A resumed restore ends where its first run would have ended, whatever was archived since.
+    /// A resumed restore reads what its first run would have read, whatever was archived since.
     async fn pin_ends(&mut self) -> Result<(), EngineError> {
         for (topic, record) in self.plan.topics.iter_mut().zip(&self.begin.topics) {
             let source = |index: i32| {
@@ -219,108 +232,122 @@ impl Setup {
                 .retain(|partition| source(partition.index).is_some());
             for partition in &mut topic.partitions {
                 let source = source(partition.index).expect("the others were taken out");
+                partition.time = record.time;
                 partition
-                    .pin(&self.archive, &topic.key, source.lineage, source.next)
+                    .pin(&self.tools.archive, &topic.key, source.lineage, source.next)
                     .await?;
+            }
+        }
+        for (index, record) in self.begin.targets.iter().enumerate() {
+            if let Some(oldest) = record.oldest {
+                self.plan.leave_out_before(index, oldest);
             }
         }
         Ok(())
     }
 
-    /// Reads what has landed of every target partition, and starts its feed.
-    async fn open_targets(&self, filtered: &Arc<AtomicU64>) -> Result<Vec<Target>, EngineError> {
-        let memory = Memory::new(self.job.memory_budget);
+    /// Reads what has landed of every partition of a target, and starts their feeds. Those that get nothing are left out.
+    async fn open_target(&self, index: usize) -> Result<Vec<Target>, EngineError> {
+        let (plan, topic) = (&self.plan.targets[index], &self.targets[index]);
+        let record = &self.begin.targets[index];
+        let ids = self.target_ids(topic, record)?;
+        let landed = self.landed(&ids).await?;
+        reach(Point::LogsRead);
+        let slots = ids.into_iter().zip(landed);
+        if record.reshaped {
+            return self.open_reshaped(index, slots.collect()).await;
+        }
         let mut open = Vec::new();
-        for (index, ((topic, target), record)) in self
-            .plan
-            .topics
-            .iter()
-            .zip(&self.targets)
-            .zip(&self.begin.topics)
-            .enumerate()
-        {
-            let ids = self.target_ids(target, record)?;
-            let landed = self.landed(&ids).await?;
-            let sources: Vec<Source> = topic
-                .partitions
-                .iter()
-                .map(|partition| Source {
-                    archive: self.archive.clone(),
-                    key: topic.key.partition(partition.index),
-                    plan: partition.clone(),
-                    memory: memory.of(partition),
-                })
+        for (id, landed) in slots {
+            let sources: Vec<Source> = self
+                .plan
+                .members(plan)
+                .flat_map(|topic| self.sources(topic))
+                .filter(|source| source.key.partition == id.partition)
+                .filter(|source| source.plan.records() > 0)
                 .collect();
-            let chain = self
-                .plugins
-                .restore_chain(&topic.mapping.source, &topic.mapping.target);
-            if let Some(chain) = &chain {
-                chain.set_target_partitions(i32::try_from(ids.len()).unwrap_or(i32::MAX));
-            }
-            if chain.is_none()
-                && topic
-                    .partitions
-                    .iter()
-                    .all(|partition| !partition.is_partial())
-            {
-                for source in sources
-                    .into_iter()
-                    .filter(|source| source.plan.records() > 0)
-                {
-                    let slot = ids
-                        .iter()
-                        .position(|id| id.partition == source.key.partition)
-                        .expect("preflight counted the partitions");
-                    let feed = source.pass_through(
-                        ids[slot].producer,
-                        landed[slot],
-                        target.max_message_bytes,
-                    );
-                    open.push(Target::new(ids[slot].clone(), landed[slot], feed));
-                }
+            if sources.is_empty() {
                 continue;
             }
-            let reshape = Reshape {
-                topic_index: index,
-                topic: topic.mapping.source.clone(),
-                sources,
-                shape: Arc::new(Shape {
-                    chain,
-                    time: self.plan.variant.time,
-                    target_partitions: i32::try_from(ids.len()).unwrap_or(i32::MAX),
-                    max_message_bytes: target.max_message_bytes,
-                    target_topic: target.meta.name.clone(),
-                }),
-                targets: ids
-                    .iter()
-                    .zip(&landed)
-                    .map(|(id, landed)| (id.producer, *landed))
-                    .collect(),
-                intents: self
-                    .intents
-                    .iter()
-                    .filter(|intent| intent.topic == index)
-                    .cloned()
-                    .collect(),
-                report: Arc::clone(&self.report),
-                restore_id: self.begin.id.clone(),
-                filtered: Arc::clone(filtered),
+            let making = Making {
+                producer: id.producer,
+                from: landed,
+                max_batch_bytes: topic.max_message_bytes,
+                offset_header: self.plan.variant.legacy_offset_header.clone(),
             };
-            for ((id, landed), feed) in ids.into_iter().zip(landed).zip(reshape.start()) {
-                open.push(Target::new(id, landed, feed));
-            }
+            let feed = pass_through(sources, making);
+            open.push(Target::new(id, index, landed, feed));
         }
         Ok(open)
+    }
+
+    /// Starts the feeds of a target into which records go through plugins.
+    async fn open_reshaped(
+        &self,
+        index: usize,
+        slots: Vec<(TargetId, u64)>,
+    ) -> Result<Vec<Target>, EngineError> {
+        let (plan, target) = (&self.plan.targets[index], &self.targets[index]);
+        let partitions = i32::try_from(slots.len()).unwrap_or(i32::MAX);
+        let mut sources = Vec::new();
+        for member in &plan.members {
+            let topic = &self.plan.topics[*member];
+            let chain = self
+                .tools
+                .plugins
+                .restore_chain(&topic.mapping.source, &plan.name);
+            if let Some(chain) = &chain {
+                chain.set_target_partitions(partitions);
+            }
+            let shape = Arc::new(Shape {
+                chain,
+                offset_header: self.plan.variant.legacy_offset_header.clone(),
+                target_partitions: partitions,
+                max_message_bytes: target.max_message_bytes,
+                target_topic: plan.name.clone(),
+            });
+            sources.extend(self.sources(topic).map(|source| ShapedSource {
+                topic: *member,
+                source,
+                shape: Arc::clone(&shape),
+            }));
+        }
+        let reshape = Reshape {
+            target: plan.name.clone(),
+            sources,
+            targets: slots
+                .iter()
+                .map(|(id, landed)| (id.producer, *landed))
+                .collect(),
+            max_batch_bytes: target.max_message_bytes,
+            intents: self.report.lock().await.intents_of(&plan.members),
+            report: Arc::clone(&self.report),
+            restore_id: self.begin.id.clone(),
+            filtered: Arc::clone(&self.filtered),
+        };
+        let feeds = slots.into_iter().zip(reshape.start());
+        Ok(feeds
+            .map(|((id, landed), feed)| Target::new(id, index, landed, feed))
+            .collect())
+    }
+
+    fn sources<'a>(&'a self, topic: &'a TopicPlan) -> impl Iterator<Item = Source> + 'a {
+        topic.partitions.iter().map(|partition| Source {
+            archive: self.tools.archive.clone(),
+            key: topic.key.partition(partition.index),
+            plan: partition.clone(),
+            memory: self.memory.of(partition),
+        })
     }
 
     fn target_ids(
         &self,
         target: &TargetTopic,
-        record: &TopicRecord,
+        record: &TargetTopicRecord,
     ) -> Result<Vec<TargetId>, EngineError> {
         let name: Arc<str> = Arc::from(target.meta.name.as_str());
         let mut ids: Vec<TargetId> = record
-            .targets
+            .partitions
             .iter()
             .map(|record| TargetId {
                 topic: Arc::clone(&name),
@@ -331,6 +358,7 @@ impl Setup {
                     epoch: record.producer_epoch,
                 },
                 start: record.start_offset,
+                max_batch_bytes: target.max_message_bytes,
             })
             .collect();
         ids.sort_by_key(|id| id.partition);
@@ -359,7 +387,7 @@ impl Setup {
         let mut backoff = armory_kafka::Backoff::default();
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
-            match landed(&self.client, id).await {
+            match landed(&self.tools.client, id).await {
                 Ok(landed) => return Ok(landed),
                 Err(ResolveError::Final(error)) => return Err(error),
                 Err(ResolveError::Again(why)) if Instant::now() > deadline => {
@@ -377,7 +405,7 @@ impl Setup {
 
     /// The last step: a target that this restore created gets the configuration that its source had.
     async fn give_configs(&self) -> Result<(), EngineError> {
-        for (topic, record) in self.plan.topics.iter().zip(&self.begin.topics) {
+        for (index, record) in self.begin.targets.iter().enumerate() {
             let mut report = self.report.lock().await;
             let configured = report.entries().iter().any(
                 |entry| matches!(entry, Entry::Configured { target } if *target == record.target),
@@ -385,7 +413,9 @@ impl Setup {
             if !record.created || configured {
                 continue;
             }
-            let (set, delete) = preflight::archived_configs(topic);
+            let (plan, target) = (&self.plan.targets[index], &self.targets[index]);
+            let (mut set, delete) = preflight::archived_configs(&self.plan, plan, &target.own);
+            self.leave_out_replicas(target, &mut set);
             if let Some(retention) = set
                 .get("retention.ms")
                 .or_else(|| set.get("retention.bytes"))
@@ -406,6 +436,27 @@ impl Setup {
         Ok(())
     }
 
+    /// A topic with fewer replicas than `min.insync.replicas` takes no acknowledged write any more.
+    fn leave_out_replicas(&self, target: &TargetTopic, set: &mut BTreeMap<String, String>) {
+        const NAME: &str = "min.insync.replicas";
+        let needed = set.get(NAME).and_then(|value| value.parse::<usize>().ok());
+        let Some(replicas) = target.fewest_replicas() else {
+            return;
+        };
+        if let Some(needed) = needed
+            && needed > replicas
+        {
+            set.remove(NAME);
+            self.observer.remark(&Remark {
+                level: Level::Warning,
+                text: format!(
+                    "topic {} has {replicas} replicas, and does not get {NAME}={needed} that its source had: nobody could write to it",
+                    target.meta.name
+                ),
+            });
+        }
+    }
+
     /// Sets and deletes configurations of a topic; those that its brokers do not take are told and left out.
     async fn alter_configs(
         &self,
@@ -420,7 +471,12 @@ impl Setup {
             )
         };
         // All or nothing, so one that is refused would hold up the others.
-        match self.client.alter_topic_configs(topic, set, delete).await {
+        match self
+            .tools
+            .client
+            .alter_topic_configs(topic, set, delete)
+            .await
+        {
             Err(error) if is_refusal(&error) => {}
             done => return Ok(done?),
         }
@@ -433,6 +489,7 @@ impl Setup {
                 .into_iter()
                 .collect();
             match self
+                .tools
                 .client
                 .alter_topic_configs(topic, &set, delete.as_slice())
                 .await

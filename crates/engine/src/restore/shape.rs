@@ -7,10 +7,12 @@ use armory_plugins::{Chain, RecordRef, Timestamp, TimestampKind, Verdict};
 use armory_records::{
     BatchHeader, Batches, Compression, DecodeBuffer, ProduceBuilder, Record, TimestampType,
 };
-use armory_resources::job::TimeRange;
 
+use super::encode::EncodeError;
 use super::feed::Source;
 use super::partitioner::{partition_of_key, partition_without_key};
+use super::report::Runs;
+use super::select::Selection;
 use crate::EngineError;
 
 /// A batch is closed when its records reach this many bytes, or the target's limit if that is lower.
@@ -20,7 +22,8 @@ const BATCH_BYTES: usize = 512 * 1024;
 #[derive(Debug)]
 pub(crate) struct Shape {
     pub(crate) chain: Option<Chain>,
-    pub(crate) time: TimeRange,
+    /// The header that every record gets for its original offset.
+    pub(crate) offset_header: Option<String>,
     /// How many partitions the target has.
     pub(crate) target_partitions: i32,
     /// The target's `max.message.bytes`.
@@ -39,6 +42,8 @@ pub(crate) struct Shaped {
 #[derive(Debug, Default)]
 pub(crate) struct TargetShare {
     pub(crate) count: u64,
+    /// Which offsets of the chunk they had.
+    pub(crate) runs: Runs,
     pub(crate) batches: Vec<ShapedBatch>,
 }
 
@@ -61,6 +66,7 @@ struct Filling {
 /// Batches being filled, by target partition.
 struct Sorter<'a> {
     shape: &'a Shape,
+    source: &'a Source,
     compression: Compression,
     filling: BTreeMap<i32, Filling>,
     shaped: Shaped,
@@ -78,11 +84,15 @@ impl Shape {
             Some(chain) => Some(chain.lease().map_err(|source| self.plugin_error(source))?),
             None => None,
         };
-        let wanted = source.plan.from.max(range.start)..source.plan.until.min(range.end);
+        let wanted = Selection {
+            offsets: source.plan.from.max(range.start)..source.plan.until.min(range.end),
+            time: source.plan.time,
+        };
         let partition = source.key.partition;
         let mut scratch = DecodeBuffer::default();
         let mut sorter = Sorter {
             shape: self,
+            source,
             compression: Compression::None,
             filling: BTreeMap::new(),
             shaped: Shaped::default(),
@@ -96,7 +106,7 @@ impl Shape {
             let mut headers = Vec::new();
             for record in batch.decode(&mut scratch).map_err(damaged)? {
                 let record = record.map_err(damaged)?;
-                if !wanted.contains(&record.offset) || !self.time.contains(record.timestamp) {
+                if !wanted.contains(&record) {
                     continue;
                 }
                 let verdict = match lease.as_mut() {
@@ -179,7 +189,7 @@ impl Sorter<'_> {
         let compression = self.compression;
         // A large record does not join others in a batch that the target would refuse.
         if let Some(filling) = self.filling.get(&partition)
-            && filling.builder.size_bound() + record_bound(record, &verdict)
+            && filling.builder.size_bound() + self.shape.record_bound(record, &verdict)
                 > self.shape.max_message_bytes
         {
             self.close(partition)?;
@@ -189,7 +199,10 @@ impl Sorter<'_> {
             count: 0,
             source: record.offset,
         });
-        match verdict {
+        let offset = record.offset.to_string();
+        let name = self.shape.offset_header.as_deref();
+        let added = name.map(|name| (name.as_bytes(), Some(offset.as_bytes())));
+        match &verdict {
             Verdict::Changed(changed) => filling.builder.append(
                 changed.timestamp,
                 changed.key.as_deref(),
@@ -197,11 +210,20 @@ impl Sorter<'_> {
                 changed
                     .headers
                     .iter()
-                    .map(|(key, value)| (key.as_bytes(), value.as_deref())),
+                    .map(|(key, value)| (key.as_bytes(), value.as_deref()))
+                    .chain(added),
+            ),
+            _ if added.is_some() => filling.builder.append(
+                record.timestamp,
+                record.key,
+                record.value,
+                record.headers.iter().chain(added),
             ),
             _ => filling.builder.append_record(record),
         }
         filling.count += 1;
+        let share = self.shaped.targets.entry(partition).or_default();
+        share.runs.push(record.offset.abs_diff(chunk_from));
         if filling.builder.size_bound() >= limit {
             self.close(partition)?;
         }
@@ -216,13 +238,15 @@ impl Sorter<'_> {
         filling
             .builder
             .finish(-1, -1, -1, &mut bytes)
-            .map_err(|source| EngineError::Damaged {
-                topic: self.shape.target_topic.clone(),
-                partition,
+            .map_err(|error| self.source.damaged(filling.source, error))?;
+        // Several records were counted before they were put together; one alone may be what the target never takes.
+        if bytes.len() > self.shape.max_message_bytes {
+            let error = EncodeError::TooLarge {
                 offset: filling.source,
-                place: "archive",
-                source,
-            })?;
+                bytes: bytes.len(),
+            };
+            return Err(self.source.encode_error(filling.source, error));
+        }
         let share = self.shaped.targets.entry(partition).or_default();
         share.count += filling.count;
         share.batches.push(ShapedBatch {
@@ -242,24 +266,30 @@ impl Sorter<'_> {
     }
 }
 
-/// What a record takes in a batch at the most.
-fn record_bound(record: &Record<'_>, verdict: &Verdict) -> usize {
-    /// Its length, attributes, deltas, and the lengths of key, value and headers.
-    const FIXED: usize = 36;
-    /// The lengths of a header's key and value.
-    const HEADER: usize = 10;
-    let len = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
-    match verdict {
-        Verdict::Changed(changed) => {
-            let headers = changed.headers.iter();
-            FIXED
-                + len(changed.key.as_deref())
-                + len(changed.value.as_deref())
-                + headers
-                    .map(|(key, value)| HEADER + key.len() + len(value.as_deref()))
-                    .sum::<usize>()
-        }
-        _ => FIXED + len(record.key) + len(record.value) + record.headers.bytes().len(),
+impl Shape {
+    /// What a record takes in a batch at the most.
+    fn record_bound(&self, record: &Record<'_>, verdict: &Verdict) -> usize {
+        /// Its length, attributes, deltas, and the lengths of key, value and headers.
+        const FIXED: usize = 36;
+        /// The lengths of a header's key and value.
+        const HEADER: usize = 10;
+        /// An offset in decimal.
+        const OFFSET: usize = 20;
+        let len = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+        let added = self.offset_header.as_ref();
+        let added = added.map_or(0, |name| HEADER + name.len() + OFFSET);
+        let own = match verdict {
+            Verdict::Changed(changed) => {
+                let headers = changed.headers.iter();
+                len(changed.key.as_deref())
+                    + len(changed.value.as_deref())
+                    + headers
+                        .map(|(key, value)| HEADER + key.len() + len(value.as_deref()))
+                        .sum::<usize>()
+            }
+            _ => len(record.key) + len(record.value) + record.headers.bytes().len(),
+        };
+        FIXED + own + added
     }
 }
 
@@ -270,8 +300,8 @@ mod tests {
     use super::*;
 
     /// Small records followed by a large one made a batch that the target refuses, on every run again.
-    #[test]
-    fn no_batch_is_larger_than_the_target_takes() {
+    #[tokio::test]
+    async fn no_batch_is_larger_than_the_target_takes() {
         let mut bytes = Vec::new();
         let mut builder = BatchBuilder::new(BatchOptions::default());
         for offset in 0..520 {
@@ -283,13 +313,16 @@ mod tests {
         let max_message_bytes = 1_048_588;
         let shape = Shape {
             chain: None,
-            time: TimeRange::default(),
+            offset_header: None,
             target_partitions: 1,
             max_message_bytes,
             target_topic: "orders".to_owned(),
         };
+        let folder = tempfile::tempdir().expect("a folder");
+        let source = crate::restore::feed::Source::empty(folder.path()).await;
         let mut sorter = Sorter {
             shape: &shape,
+            source: &source,
             compression: Compression::None,
             filling: BTreeMap::new(),
             shaped: Shaped::default(),

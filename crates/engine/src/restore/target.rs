@@ -10,6 +10,7 @@ use armory_records::{BatchHeader, Batches};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use super::encode::EncodeError;
 use super::feed::{Fed, Feed, Prepared, Producer, sequence};
 use crate::EngineError;
 
@@ -26,6 +27,9 @@ pub(crate) struct Target {
     pub(crate) producer: Producer,
     /// The offset of its first record.
     pub(crate) start: i64,
+    max_batch_bytes: usize,
+    /// Which of the restore's targets it belongs to.
+    pub(crate) group: usize,
     /// Records in the log, as far as they came from the feed.
     pub(crate) landed: u64,
     /// Records that the log held when it was last read: more than `landed` where an earlier run's last requests came late.
@@ -61,16 +65,19 @@ pub(crate) struct TargetId {
     pub(crate) partition: i32,
     pub(crate) producer: Producer,
     pub(crate) start: i64,
+    /// The target's `max.message.bytes`.
+    pub(crate) max_batch_bytes: usize,
 }
 
 impl Target {
-    pub(crate) fn new(id: TargetId, landed: u64, feed: Feed) -> Target {
+    pub(crate) fn new(id: TargetId, group: usize, landed: u64, feed: Feed) -> Target {
         let TargetId {
             topic,
             topic_id,
             partition,
             producer,
             start,
+            max_batch_bytes,
         } = id;
         Target {
             topic,
@@ -78,6 +85,8 @@ impl Target {
             partition,
             producer,
             start,
+            max_batch_bytes,
+            group,
             landed,
             in_log: landed,
             found: 0,
@@ -256,18 +265,33 @@ impl Target {
             self.landed = landed;
             if landed < batch.next() {
                 let rest = batch
-                    .without_landed(landed, self.producer)
-                    .map_err(|source| EngineError::Damaged {
-                        topic: self.topic.to_string(),
-                        partition: self.partition,
-                        offset: batch.source,
-                        place: "archive",
-                        source,
-                    })?;
-                self.staged.push_front(rest);
+                    .without_landed(landed, self.producer, self.max_batch_bytes)
+                    .map_err(|error| self.encode_error(&batch, error))?;
+                for part in rest.into_iter().rev() {
+                    self.staged.push_front(part);
+                }
             }
         }
         Ok(())
+    }
+
+    fn encode_error(&self, batch: &Prepared, error: EncodeError) -> EngineError {
+        let (topic, partition, offset) = (self.topic.to_string(), self.partition, batch.source);
+        match error {
+            EncodeError::Batch(source) => EngineError::Damaged {
+                topic,
+                partition,
+                offset,
+                place: "archive",
+                source,
+            },
+            EncodeError::TooLarge { bytes, .. } => EngineError::TooLarge {
+                topic,
+                partition,
+                offset,
+                bytes,
+            },
+        }
     }
 
     fn id(&self) -> TargetId {
@@ -277,6 +301,7 @@ impl Target {
             partition: self.partition,
             producer: self.producer,
             start: self.start,
+            max_batch_bytes: self.max_batch_bytes,
         }
     }
 
@@ -454,7 +479,7 @@ mod tests {
     use bytes::Bytes;
     use tokio::sync::Semaphore;
 
-    use super::super::prepare::Preparer;
+    use super::super::prepare::{Making, Preparer};
     use super::*;
 
     const PRODUCER: Producer = Producer { id: 7, epoch: 0 };
@@ -475,9 +500,14 @@ mod tests {
         let permit = Arc::new(Semaphore::new(1))
             .try_acquire_owned()
             .expect("it is free");
-        // Too small a limit to merge them.
-        let batches =
-            Preparer::new(PRODUCER, 0, i64::MAX, 100).prepare(Bytes::from(bytes), &permit.into());
+        let making = Making {
+            producer: PRODUCER,
+            from: 0,
+            // Too small a limit to merge them.
+            max_batch_bytes: 250,
+            offset_header: None,
+        };
+        let batches = Preparer::new(making).prepare(Bytes::from(bytes), &permit.into());
         let (sender, feed) = mpsc::channel(2);
         for fed in [Fed::Batches(batches.expect("they are sound")), Fed::End(20)] {
             sender.try_send(Ok(fed)).expect("there is room");
@@ -488,8 +518,9 @@ mod tests {
             partition: 0,
             producer: PRODUCER,
             start: 100,
+            max_batch_bytes: 250,
         };
-        let mut target = Target::new(id, 0, feed);
+        let mut target = Target::new(id, 0, 0, feed);
         target.in_log = in_log;
         target
     }

@@ -21,12 +21,22 @@ pub struct RestoreJob {
     pub mappings: Vec<TopicMapping>,
     /// Which records, by timestamp.
     pub time: TimeRange,
+    /// Leave out the records that the target topic would expire by its `retention.ms`.
+    pub apply_target_retention: bool,
+    /// The name of a header, added to every record, that carries its offset in the source as decimal text.
+    pub legacy_offset_header: Option<String>,
+    /// How many target topics are written at a time, at least 1; `None` is all of them.
+    pub parallelism: Option<u32>,
+    /// How many connections write to each broker; 0 is one for every partition under way, `None` what the engine finds best.
+    pub max_producers: Option<u32>,
     /// The plugin chain, in order.
     pub plugins: Vec<PluginEntry>,
     /// Make target topics that are not there. Never for a mapping without preflight checks.
     pub create_topics: bool,
     /// Go on where the target topic's configuration would expire, compact away or change restored records.
     pub allow_expiry: bool,
+    /// Where the report is kept, if not in the archive.
+    pub report: Option<StorageLocation>,
     /// Bound of the memory for data in flight, in bytes.
     pub memory_budget: u64,
 }
@@ -45,15 +55,20 @@ impl RestoreJob {
             sink,
             mappings,
             time: TimeRange::default(),
+            apply_target_retention: false,
+            legacy_offset_header: None,
+            parallelism: None,
+            max_producers: None,
             plugins: Vec::new(),
             create_topics: false,
             allow_expiry: false,
+            report: None,
             memory_budget: DEFAULT_MEMORY_BUDGET,
         }
     }
 }
 
-/// One source topic and where it goes.
+/// One source topic and where it goes. Several may go to one target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TopicMapping {

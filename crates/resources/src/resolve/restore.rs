@@ -4,7 +4,7 @@ use super::connect::{SINK, SOURCE};
 use super::plugin::Direction;
 use super::{Resolved, Resolver, job_name};
 use crate::job::{Incarnation, PartitionRange, RestoreJob, TimeRange, TopicMapping};
-use crate::kinds::restore::{RestoreConfig, RestoreSpec, TopicSpec};
+use crate::kinds::restore::{RestoreConfig, RestoreSpec, RetentionFilterPolicy, TopicSpec};
 use crate::scalar::DateTime;
 use crate::set::Document;
 
@@ -33,6 +33,14 @@ impl<'a> Resolver<'a> {
         let mappings = self.mappings(document, config);
         let mut job = RestoreJob::new(job_name(document), storage, sink, mappings);
         job.time = self.time(document, config);
+        job.apply_target_retention = applies_retention(config);
+        job.legacy_offset_header = config
+            .legacy_offset_header
+            .as_ref()
+            .map(|name| name.0.clone());
+        // Decoded within these ranges.
+        job.parallelism = config.parallelism.map(|topics| topics.0 as u32);
+        job.max_producers = config.max_producers.map(|producers| producers.0 as u32);
         job.plugins = match (&config.plugins, &spec.plugins) {
             (Some(plugins), _) => {
                 let path = ["spec", "config", "plugins"];
@@ -146,37 +154,26 @@ impl<'a> Resolver<'a> {
     }
 
     fn refuse_unsupported(&mut self, document: &Document, config: &RestoreConfig) {
-        if config.legacy_offset_header.is_some() {
-            let message = "a header with the original offset is not supported yet, remove it";
-            self.problem(document, &["spec", "config", "legacyOffsetHeader"], message);
-        }
         if config.schema_mapping.is_some() {
             let message = "a mapping of schema ids is not supported yet, remove it";
             self.problem(document, &["spec", "config", "schemaMappingFrom"], message);
         }
-        let retention = config
-            .filters
-            .as_ref()
-            .and_then(|filters| filters.time.as_ref()?.retention.as_ref());
-        if retention.is_some_and(|retention| !retention.policies.is_empty()) {
-            let path = ["spec", "config", "filters", "time", "retention", "policies"];
-            self.problem(
-                document,
-                &path,
-                "ApplyTargetTopicRetention is not supported yet, remove it",
-            );
-        }
-        for (key, given) in [
-            ("parallelism", config.parallelism.is_some()),
-            ("maxProducers", config.max_producers.is_some()),
-        ] {
-            if given {
-                let message =
-                    "has no effect, the restore decides by itself how much runs at a time";
-                self.note(document, &["spec", "config", key], message);
-            }
-        }
     }
+}
+
+/// Whether records that the target would expire are left out.
+fn applies_retention(config: &RestoreConfig) -> bool {
+    let time = config
+        .filters
+        .as_ref()
+        .and_then(|filters| filters.time.as_ref());
+    time.and_then(|time| time.retention.as_ref())
+        .is_some_and(|retention| {
+            let applies = |policy: &RetentionFilterPolicy| match policy {
+                RetentionFilterPolicy::ApplyTargetTopicRetention => true,
+            };
+            retention.policies.iter().any(applies)
+        })
 }
 
 fn mapping(topic: &TopicSpec) -> TopicMapping {

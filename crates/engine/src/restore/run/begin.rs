@@ -3,100 +3,73 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use armory_archive::Archive;
-use armory_kafka::Client;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::super::plan::Plan;
-use super::super::preflight::TargetTopic;
+use super::super::plan::{PartitionPlan, Plan, TargetPlan};
+use super::super::preflight::{TargetTopic, Tools};
 use super::super::report::{
-    Begin, Entry, PluginRecord, Report, SourceRecord, TargetRecord, TopicRecord,
+    Begin, Entry, FORMAT, Report, SourceRecord, TargetRecord, TargetTopicRecord, TopicRecord,
 };
 use super::ASKED_AT_ONCE;
 use crate::EngineError;
-use crate::plugins::PluginSet;
 use crate::restore::{RestoreSummary, RestoredTopic};
 
-/// How many partitions each target needs: what the archive has, or what the plugins ask for.
-pub(super) async fn requirements(
-    plan: &Plan,
-    plugins: &PluginSet,
-) -> Result<Vec<i32>, EngineError> {
-    let mut partitions = Vec::new();
-    for topic in &plan.topics {
-        let archived = topic.partition_count.max(1);
-        let Some(chain) = plugins.restore_chain(&topic.mapping.source, &topic.mapping.target)
-        else {
-            partitions.push(archived);
-            continue;
-        };
-        let target = topic.mapping.target.clone();
-        let wanted = tokio::task::spawn_blocking(move || {
-            chain.requirements(u64::from(archived.unsigned_abs()))
-        })
-        .await?
-        .map_err(|source| EngineError::Plugin {
-            topic: target.clone(),
-            source,
-        })?;
-        let wanted = i32::try_from(wanted).ok().filter(|wanted| *wanted >= 1).ok_or_else(|| EngineError::Preflight {
-            problems: vec![format!("the plugins ask for {wanted} partitions of {target}; Kafka has topics of 1 to {} partitions", i32::MAX)],
-        })?;
-        partitions.push(wanted);
-    }
-    Ok(partitions)
+/// What the first entry is made of, beside the plan.
+pub(super) struct Beginning<'a> {
+    pub(super) id: String,
+    pub(super) target_cluster: Option<String>,
+    pub(super) targets: &'a [TargetTopic],
+    /// Where the partitions of the targets end.
+    pub(super) ends: &'a BTreeMap<(String, i32), i64>,
+    /// Before which time records are left out, target by target.
+    pub(super) oldest: &'a [Option<i64>],
 }
 
 /// The report's first entry. Every target partition gets a producer id of its own, which stays the same over restarts.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "these are the parts of the entry"
-)]
 pub(super) async fn make_begin(
-    client: &Client,
-    archive: &Archive,
+    tools: &Tools,
     plan: &Plan,
-    targets: &[TargetTopic],
-    starts: &BTreeMap<(String, i32), i64>,
-    target_cluster: Option<String>,
-    id: String,
-    plugins: Vec<PluginRecord>,
+    beginning: Beginning<'_>,
 ) -> Result<Begin, EngineError> {
-    let mut topics = Vec::new();
-    for (topic, target) in plan.topics.iter().zip(targets) {
-        let records = target.meta.partitions.iter().map(async |partition| {
-            let (producer_id, producer_epoch) = client.init_producer_id().await?;
+    let mut targets = Vec::new();
+    for (index, (target, topic)) in plan.targets.iter().zip(beginning.targets).enumerate() {
+        let records = topic.meta.partitions.iter().map(async |partition| {
+            let (producer_id, producer_epoch) = tools.client.init_producer_id().await?;
             Ok::<_, EngineError>(TargetRecord {
                 partition: partition.index,
                 producer_id,
                 producer_epoch,
-                start_offset: starts[&(target.meta.name.clone(), partition.index)],
+                start_offset: beginning.ends[&(target.name.clone(), partition.index)],
             })
         });
-        let records = stream::iter(records)
+        let partitions = stream::iter(records)
             .buffered(ASKED_AT_ONCE)
             .try_collect()
             .await?;
-        topics.push(TopicRecord {
-            source: topic.mapping.source.clone(),
-            source_id: topic.key.topic_id.to_string(),
-            incarnation: topic.incarnation,
-            target: topic.mapping.target.clone(),
-            target_id: target.meta.id.map(|id| id.to_string()),
-            created: target.created,
-            sources: topic
-                .partitions
-                .iter()
-                .map(|partition| SourceRecord {
-                    partition: partition.index,
-                    lineage: partition.lineage,
-                    next: partition.until,
-                    records: partition.records(),
-                })
-                .collect(),
-            targets: records,
+        targets.push(TargetTopicRecord {
+            target: target.name.clone(),
+            target_id: topic.meta.id.map(|id| id.to_string()),
+            created: topic.created,
+            reshaped: is_reshaped(tools, plan, target),
+            oldest: beginning.oldest[index],
+            partitions,
         });
     }
+    let source = |partition: &PartitionPlan| SourceRecord {
+        partition: partition.index,
+        lineage: partition.lineage,
+        from: partition.from,
+        next: partition.until,
+        records: partition.records(),
+    };
+    let topics = plan.topics.iter().map(|topic| TopicRecord {
+        source: topic.mapping.source.clone(),
+        source_id: topic.key.topic_id.to_string(),
+        incarnation: topic.incarnation,
+        target: topic.mapping.target.clone(),
+        time: plan.variant.time,
+        sources: topic.partitions.iter().map(source).collect(),
+    });
     let mut source_clusters: Vec<String> = plan
         .topics
         .iter()
@@ -105,20 +78,28 @@ pub(super) async fn make_begin(
     source_clusters.sort();
     source_clusters.dedup();
     Ok(Begin {
-        format: 1,
-        id,
-        archive: archive.id().to_string(),
+        format: FORMAT,
+        id: beginning.id,
+        archive: tools.archive.id().to_string(),
         source_clusters,
-        target_cluster,
-        plugins,
-        topics,
+        target_cluster: beginning.target_cluster,
+        plugins: tools.plugin_records(),
+        topics: topics.collect(),
+        targets,
+    })
+}
+
+/// Whether records pass plugins on their way into a target.
+pub(super) fn is_reshaped(tools: &Tools, plan: &Plan, target: &TargetPlan) -> bool {
+    plan.members(target).any(|topic| {
+        let source = &topic.mapping.source;
+        tools.plugins.restore_chain(source, &target.name).is_some()
     })
 }
 
 pub(super) fn summary_of_finished(
     report: &Report,
     plan: &Plan,
-    targets: &[TargetTopic],
     id: String,
     started: Instant,
 ) -> RestoreSummary {
@@ -132,7 +113,7 @@ pub(super) fn summary_of_finished(
         .unwrap_or(0);
     RestoreSummary {
         id,
-        topics: restored_topics(plan, targets, report.begin()),
+        topics: restored_topics(plan, report.begin()),
         records,
         was_complete: true,
         elapsed: started.elapsed(),
@@ -140,23 +121,17 @@ pub(super) fn summary_of_finished(
     }
 }
 
-pub(super) fn restored_topics(
-    plan: &Plan,
-    targets: &[TargetTopic],
-    begin: Option<&Begin>,
-) -> Vec<RestoredTopic> {
-    plan.topics
-        .iter()
-        .zip(targets)
-        .enumerate()
-        .map(|(index, (topic, target))| RestoredTopic {
-            source: topic.mapping.source.clone(),
-            incarnation: topic.incarnation,
-            target: target.meta.name.clone(),
-            created: begin
-                .and_then(|begin| begin.topics.get(index))
-                .is_some_and(|record| record.created),
-            records: topic.records(),
-        })
-        .collect()
+pub(super) fn restored_topics(plan: &Plan, begin: Option<&Begin>) -> Vec<RestoredTopic> {
+    let is_created = |target: &str| {
+        let mut targets = begin.iter().flat_map(|begin| &begin.targets);
+        targets.any(|record| record.target == target && record.created)
+    };
+    let topics = plan.topics.iter().map(|topic| RestoredTopic {
+        source: topic.mapping.source.clone(),
+        incarnation: topic.incarnation,
+        target: topic.mapping.target.clone(),
+        created: is_created(&topic.mapping.target),
+        records: topic.records(),
+    });
+    topics.collect()
 }

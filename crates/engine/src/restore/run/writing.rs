@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use armory_kafka::TopicFilter;
@@ -21,6 +21,8 @@ use crate::{EngineError, Level, Remark, RestoreProgress};
 
 /// Connections to each broker. One connection's requests are handled one after the other, so two keep a broker busier.
 const LANES: usize = 2;
+/// Connections to each broker where their number is left to the partitions under way.
+const MANY_LANES: usize = 64;
 /// How often a running restore signs its report.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(250);
@@ -28,6 +30,11 @@ const TICK: Duration = Duration::from_millis(250);
 /// The part of a restore in which records are on their way.
 pub(super) struct Writing<'a> {
     setup: &'a Setup,
+    /// Targets that nothing was written to yet, by this run.
+    waiting: VecDeque<usize>,
+    /// How many partitions of each target are under way.
+    under_way: HashMap<usize, usize>,
+    lanes_a_broker: usize,
     /// The queues of each broker's lanes; the first is the next one's turn.
     queues: HashMap<i32, VecDeque<Arc<Queue>>>,
     pub(super) lanes: Vec<JoinHandle<()>>,
@@ -35,63 +42,104 @@ pub(super) struct Writing<'a> {
     outcomes: mpsc::UnboundedReceiver<Outcome>,
     pub(super) done: usize,
     pub(super) failed: Vec<String>,
+    /// Whether one failed because the archive is damaged.
+    pub(super) damaged: bool,
     pub(super) unfinished: usize,
-    total: usize,
+    /// Records that earlier runs had written.
+    pub(super) already: u64,
     pub(super) records: u64,
     pub(super) bytes: u64,
 }
 
 impl<'a> Writing<'a> {
-    pub(super) fn new(setup: &'a Setup, total: usize) -> Writing<'a> {
+    pub(super) fn new(setup: &'a Setup) -> Writing<'a> {
         let (sender, outcomes) = mpsc::unbounded_channel();
+        let lanes = setup.tools.job.max_producers;
         Writing {
             setup,
+            waiting: (0..setup.plan.targets.len()).collect(),
+            under_way: HashMap::new(),
+            lanes_a_broker: match lanes {
+                None => LANES,
+                Some(0) => MANY_LANES,
+                Some(lanes) => usize::try_from(lanes).unwrap_or(usize::MAX),
+            },
             queues: HashMap::new(),
             lanes: Vec::new(),
             sender,
             outcomes,
             done: 0,
             failed: Vec::new(),
+            damaged: false,
             unfinished: 0,
-            total,
+            already: 0,
             records: 0,
             bytes: 0,
         }
     }
 
-    /// Gives a partition to one of its leader's lanes, in turn; they are started when the first one comes.
-    pub(super) async fn place(&mut self, target: Target) {
-        let leader = match self
-            .setup
-            .client
-            .leader(&target.topic, target.partition)
-            .await
+    /// Begins with as many targets as may be written at a time.
+    async fn begin_targets(&mut self) -> Result<(), EngineError> {
+        let at_a_time = self.setup.tools.job.parallelism.unwrap_or(u32::MAX);
+        let at_a_time = usize::try_from(at_a_time).unwrap_or(usize::MAX);
+        while self.under_way.len() < at_a_time
+            && let Some(index) = self.waiting.pop_front()
         {
+            if self.setup.stop.is_cancelled() {
+                self.unfinished += 1;
+                continue;
+            }
+            let targets = self.setup.open_target(index).await?;
+            if !targets.is_empty() {
+                self.under_way.insert(index, targets.len());
+            }
+            for target in targets {
+                self.already += target.landed;
+                self.place(target).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// A partition of a target has come to its end, well or not.
+    fn leave(&mut self, group: usize) {
+        if let Some(partitions) = self.under_way.get_mut(&group) {
+            *partitions -= 1;
+            if *partitions == 0 {
+                self.under_way.remove(&group);
+            }
+        }
+    }
+
+    /// Gives a partition to one of its leader's lanes, in turn; another one is started while there may be more.
+    async fn place(&mut self, target: Target) {
+        let client = &self.setup.tools.client;
+        let leader = match client.leader(&target.topic, target.partition).await {
             Ok(Some(leader)) => leader,
             Ok(None) => return self.wait_for_leader(target, "it has no leader".to_owned()),
             Err(error) => return self.wait_for_leader(target, sentence(&error)),
         };
-        let (setup, sender, lanes) = (self.setup, &self.sender, &mut self.lanes);
-        let queues = self.queues.entry(leader).or_insert_with(|| {
-            let start = |_| {
-                let queue = Arc::new(Queue::new());
-                let lane = Lane {
-                    client: setup.client.clone(),
-                    broker: leader,
-                    queue: Arc::clone(&queue),
-                    outcomes: sender.clone(),
-                    stop: setup.stop.clone(),
-                };
-                lanes.push(tokio::spawn(lane.run()));
-                queue
+        let queues = self.queues.entry(leader).or_default();
+        if queues.len() < self.lanes_a_broker {
+            let queue = Arc::new(Queue::new());
+            let lane = Lane {
+                client: client.clone(),
+                broker: leader,
+                queue: Arc::clone(&queue),
+                outcomes: self.sender.clone(),
+                stop: self.setup.stop.clone(),
             };
-            (0..LANES).map(start).collect()
-        });
-        if queues[0].push(target).is_err() {
+            self.lanes.push(tokio::spawn(lane.run()));
+            queues.push_front(queue);
+        }
+        let group = target.group;
+        let placed = queues[0].push(target).is_ok();
+        queues.rotate_left(1);
+        if !placed {
             // Lanes close only when the run is stopped.
             self.unfinished += 1;
+            self.leave(group);
         }
-        queues.rotate_left(1);
     }
 
     /// Comes back to a partition without a leader in a while, until its patience is at an end.
@@ -107,31 +155,29 @@ impl<'a> Writing<'a> {
         });
     }
 
-    pub(super) async fn run(
-        &mut self,
-        filtered: &AtomicU64,
-        already: u64,
-    ) -> Result<(), EngineError> {
+    pub(super) async fn run(&mut self) -> Result<(), EngineError> {
+        self.begin_targets().await?;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut signed = Instant::now();
-        while self.done + self.failed.len() + self.unfinished < self.total {
+        while !self.under_way.is_empty() {
             tokio::select! {
-                outcome = self.outcomes.recv() => self.on_outcome(outcome.expect("the sender lives in this struct")).await,
+                outcome = self.outcomes.recv() => {
+                    self.on_outcome(outcome.expect("the sender lives in this struct")).await;
+                    self.begin_targets().await?;
+                }
                 _ = tick.tick() => {
-                    self.setup.observer.restore_progress(&self.progress(filtered, already));
+                    self.setup.observer.restore_progress(&self.progress());
                     if signed.elapsed() >= SIGN_OF_LIFE {
                         signed = Instant::now();
                         // Fails when another process went on with this restore.
-                        let entry = Entry::Progress { at: now_ms(), records: already + self.records };
+                        let entry = Entry::Progress { at: now_ms(), records: self.already + self.records };
                         self.setup.report.lock().await.append(entry).await?;
                     }
                 }
             }
         }
-        self.setup
-            .observer
-            .restore_progress(&self.progress(filtered, already));
+        self.setup.observer.restore_progress(&self.progress());
         Ok(())
     }
 
@@ -141,11 +187,14 @@ impl<'a> Writing<'a> {
                 self.records += records;
                 self.bytes += bytes;
             }
-            Outcome::Done => self.done += 1,
+            Outcome::Done(group) => {
+                self.done += 1;
+                self.leave(group);
+            }
             Outcome::Remark(text) => self.remark(text),
             Outcome::Moved(target, _) if self.setup.stop.is_cancelled() => {
-                drop(target);
                 self.unfinished += 1;
+                self.leave(target.group);
             }
             Outcome::Moved(mut target, why) => {
                 if let Some(text) = target.overdue_remark() {
@@ -154,6 +203,7 @@ impl<'a> Writing<'a> {
                 tracing::debug!(partition = target.name(), why, "placing it anew");
                 let refreshed = self
                     .setup
+                    .tools
                     .client
                     .metadata(TopicFilter::Names(&[target.topic.to_string()]))
                     .await;
@@ -166,8 +216,13 @@ impl<'a> Writing<'a> {
                 let text = format!("{}: {}", target.name(), sentence(&error));
                 self.remark(text.clone());
                 self.failed.push(text);
+                self.damaged |= error.is_damage();
+                self.leave(target.group);
             }
-            Outcome::Stopped => self.unfinished += 1,
+            Outcome::Stopped(group) => {
+                self.unfinished += 1;
+                self.leave(group);
+            }
         }
     }
 
@@ -176,19 +231,19 @@ impl<'a> Writing<'a> {
         self.setup.observer.remark(&Remark { level, text });
     }
 
-    fn progress(&self, filtered: &AtomicU64, already: u64) -> RestoreProgress {
+    fn progress(&self) -> RestoreProgress {
         let plan = &self.setup.plan;
-        let partitions = plan.topics.iter().flat_map(|topic| &topic.partitions);
+        let partitions = || plan.topics.iter().flat_map(|topic| &topic.partitions);
         RestoreProgress {
             elapsed: self.setup.started.elapsed(),
             topics: plan.topics.len(),
-            partitions: self.total,
+            partitions: partitions().filter(|plan| plan.records() > 0).count(),
             partitions_done: self.done,
-            records: already + self.records,
+            records: self.already + self.records,
             records_total: plan.topics.iter().map(plan::TopicPlan::records).sum(),
             bytes: self.bytes,
-            bytes_total: partitions.map(plan::PartitionPlan::stored_bytes).sum(),
-            filtered: filtered.load(Ordering::Relaxed),
+            bytes_total: partitions().map(plan::PartitionPlan::stored_bytes).sum(),
+            filtered: self.setup.filtered.load(Ordering::Relaxed),
         }
     }
 }
