@@ -1,12 +1,15 @@
-//! A backup that is shared by several processes.
+//! A backup that is shared by several processes, and dealt out anew while all of them run.
 #![cfg(feature = "real")]
 
 mod support;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use armory_resources::job::WorkGroup;
 use armory_testkit::kafka::{Codec, Record};
 use armory_testkit::{Kafka, unique};
-use support::{Store, backup_once, files_ending, restore};
+use support::{Background, Store, armory, backup_once, eventually, files_ending, restore, run};
 
 const PARTITIONS: i32 = 12;
 
@@ -18,6 +21,46 @@ fn round(number: usize) -> Vec<Record> {
             })
         })
         .collect()
+}
+
+fn worker(kafka: &Kafka, store: &Store, topic: &str, worker: &str, more: &[&str]) -> Background {
+    let url = store.url();
+    let mut command = armory(
+        store,
+        &[
+            "backup",
+            "--bootstrap-server",
+            kafka.bootstrap(),
+            "--topic",
+            topic,
+        ],
+    );
+    command.args([
+        "--storage",
+        &url,
+        "--segment-time",
+        "1s",
+        "--worker",
+        worker,
+    ]);
+    command.args(more);
+    Background::start(command)
+}
+
+/// A seed with which every worker of these groups has a partition.
+fn seed(topic: &str, groups: &[u32]) -> u32 {
+    let is_fair = |seed: &u32| {
+        groups.iter().all(|&workers| {
+            let group = WorkGroup {
+                workers,
+                seed: *seed,
+            };
+            (0..workers).all(|index| {
+                (0..PARTITIONS).any(|partition| group.owner(topic, partition) == index)
+            })
+        })
+    };
+    (0..).find(is_fair).expect("there are seeds enough")
 }
 
 /// Which workers (`index/workers`) committed what, by the manifests: for each partition in the order of its chain.
@@ -33,6 +76,106 @@ fn writers(store: &Store) -> Vec<Vec<String>> {
         partitions[partition as usize].push(worker.to_owned());
     }
     partitions
+}
+
+/// Ends what a test runs beside it, also when the test fails.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Three workers, then two beside them, then four: the newer ones take every partition over, and nothing is lost or doubled.
+#[test]
+fn work_is_dealt_out_anew_among_running_workers() {
+    let kafka = Kafka::shared();
+    let store = Store::s3();
+    let topic = unique("shared");
+    kafka
+        .create_topic(&topic, PARTITIONS, &[])
+        .expect("a topic");
+    let seed = seed(&topic, &[3, 2, 4]).to_string();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let producer = scope.spawn(|| {
+            let mut rounds = 0;
+            while !stop.load(Ordering::Relaxed) {
+                kafka
+                    .produce(&topic, Codec::None, &round(rounds))
+                    .expect("records");
+                rounds += 1;
+            }
+            rounds
+        });
+        let producing = StopOnDrop(&stop);
+        let mut running: Vec<Vec<Background>> = Vec::new();
+        for workers in [3, 2, 4] {
+            let group = (0..workers).map(|index| {
+                let mut worker = worker(
+                    kafka,
+                    &store,
+                    &topic,
+                    &format!("{index}/{workers}"),
+                    &["--seed", &seed],
+                );
+                worker.wait_for("following topic");
+                worker
+            });
+            running.push(group.collect());
+            // All of them write, and in the end the newest ones alone do.
+            let of_group = format!("/{workers}");
+            eventually("the newest group has every partition", || {
+                writers(&store).iter().all(|chain| {
+                    chain
+                        .last()
+                        .is_some_and(|writer| writer.ends_with(&of_group))
+                })
+            });
+        }
+        drop(producing);
+        let rounds = producer.join().expect("the producer ends");
+        println!("{rounds} rounds");
+        let newest = running.pop().expect("a group");
+        for mut old in running.into_iter().flatten() {
+            // It has nothing left, ends by itself, and says who has its partitions.
+            let code = old.ended_within(Duration::from_secs(60));
+            assert_eq!(code, Some(Some(1)), "{}", old.log());
+            assert!(
+                old.log().contains("was taken over by a newer writer"),
+                "{}",
+                old.log()
+            );
+        }
+        for mut worker in newest {
+            assert_eq!(worker.stop(), Some(0), "{}", worker.log());
+        }
+    });
+    // Once a newer group had a partition, no older one had it again, and it had one worker of each group.
+    for chain in writers(&store) {
+        let mut owners = chain.clone();
+        owners.dedup();
+        let groups: Vec<&str> = owners
+            .iter()
+            .filter_map(|owner| owner.split('/').nth(1))
+            .collect();
+        assert!(
+            ["3", "2", "4"]
+                .iter()
+                .copied()
+                .filter(|group| groups.contains(group))
+                .eq(groups.iter().copied()),
+            "{chain:?}"
+        );
+    }
+    backup_once(kafka, &store, &topic, &[]).succeeded();
+    run(&store, &["verify", &store.url(), "--deep"]).succeeded();
+    let target = unique("restored");
+    restore(kafka, &store, &topic, &target, &[]).succeeded();
+    kafka
+        .compare(&topic, &target)
+        .expect("no hole, no duplicate");
 }
 
 /// With group generations a worker of a group that is over does not begin again, and one of another size is told apart.
