@@ -74,6 +74,17 @@ impl Archive {
         Self::from_content(storage, &content)
     }
 
+    /// An archive whose id cannot be read, to look at only.
+    pub(crate) fn without_id(location: Location) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                storage: Storage::new(&location),
+                id: Uuid::nil(),
+                heads: Heads::default(),
+            }),
+        }
+    }
+
     async fn content(storage: &Storage) -> Result<Bytes, ArchiveError> {
         storage
             .get(layout::ARCHIVE)
@@ -110,6 +121,14 @@ impl Archive {
 
     pub(crate) fn heads(&self) -> &Heads {
         &self.inner.heads
+    }
+}
+
+/// A time in ms since 1970 for messages; the number itself where no calendar has it.
+pub(crate) fn instant(ms: i64) -> String {
+    match jiff::Timestamp::from_millisecond(ms) {
+        Ok(time) => time.to_string(),
+        Err(_) => format!("{ms} ms"),
     }
 }
 

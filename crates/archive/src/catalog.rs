@@ -291,6 +291,15 @@ impl Archive {
         Ok(topics)
     }
 
+    /// Every incarnation of every topic that has a directory, whatever state its documents are in.
+    pub async fn topic_keys(&self) -> Result<Vec<TopicKey>, ArchiveError> {
+        let mut keys = Vec::new();
+        for name in self.storage().list(layout::TOPICS).await?.directories {
+            keys.extend(self.incarnations(&name).await?);
+        }
+        Ok(keys)
+    }
+
     /// The keys of all directories of a topic.
     pub(crate) async fn incarnations(&self, topic: &str) -> Result<Vec<TopicKey>, ArchiveError> {
         let listing = self.storage().list(&layout::topic_dir(topic)).await?;
@@ -318,6 +327,12 @@ impl Archive {
             entries.push(LineageEntry { lineage, fork });
         }
         Ok(entries)
+    }
+
+    /// The numbers of the lineages that have anything, ascending, whatever state their documents are in.
+    pub async fn lineage_numbers(&self, key: &PartitionKey) -> Result<Vec<u32>, ArchiveError> {
+        key.check()?;
+        self.lineages_there(key).await
     }
 
     /// The numbers of the lineages that have anything, ascending.

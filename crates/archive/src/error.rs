@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::names::{PartitionKey, WriterIdentity};
+use crate::prune::PruneReason;
 
 /// What can go wrong with an archive.
 #[derive(Debug, thiserror::Error)]
@@ -153,6 +154,23 @@ pub enum ArchiveError {
     /// Something in the archive is not what it was when written.
     #[error(transparent)]
     Damaged(#[from] Box<Damage>),
+    /// The segment was pruned, after the manifest was read that named it or before.
+    #[error(
+        "offsets {base} to {next} (exclusive) of {partition} were pruned at {} ({reason}): they are no longer in the archive; start anew without them",
+        crate::archive::instant(*at)
+    )]
+    Pruned {
+        /// The partition.
+        partition: PartitionKey,
+        /// The first offset (inclusive).
+        base: i64,
+        /// The end (exclusive).
+        next: i64,
+        /// When, in ms since 1970.
+        at: i64,
+        /// Why.
+        reason: PruneReason,
+    },
     /// Another process wrote the next journal entry.
     #[error("{place} was written by another process")]
     JournalConflict {

@@ -24,16 +24,19 @@ pub enum GapCause {
     Filtered,
     /// The source had nothing there: compaction, or loss at the source.
     AbsentAtSource,
+    /// They were archived, and taken away later: expired, or on request.
+    Pruned,
 }
 
 impl GapCause {
     /// All causes, in the order in which they are listed.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::BeforeLogStart,
         Self::Aborted,
         Self::Control,
         Self::Filtered,
         Self::AbsentAtSource,
+        Self::Pruned,
     ];
 
     /// The name as written in manifests, e.g. `before-log-start`.
@@ -44,6 +47,7 @@ impl GapCause {
             Self::Control => "control",
             Self::Filtered => "filtered",
             Self::AbsentAtSource => "absent-at-source",
+            Self::Pruned => "pruned",
         }
     }
 }

@@ -108,7 +108,8 @@ impl Archive {
         Ok(parts)
     }
 
-    /// Which segments of the given manifests are missing or have a wrong size.
+    /// Which segments of the given manifests are missing or have a wrong size. One that was pruned since its manifest was read
+    /// is not among them; reading it tells.
     pub async fn check_segments(
         &self,
         manifests: &[Manifest],
@@ -125,7 +126,7 @@ impl Archive {
                 folders.insert(folder.clone(), listing.files.into_iter().collect());
             }
             let found = folders[&folder].get(&segment.name).copied();
-            if found != Some(segment.stored_bytes) {
+            if found != Some(segment.stored_bytes) && !self.was_pruned(manifest).await? {
                 missing.push(MissingSegment {
                     place: format!("{folder}/{}", segment.name),
                     base: manifest.base,
@@ -279,6 +280,7 @@ fn open_manifests(
                 .header
                 .map_or_else(unknown_writer, |header| header.writer),
             committed_at: 0,
+            pruned: None,
             checksum: String::new(),
             open: true,
         });

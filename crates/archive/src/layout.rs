@@ -12,6 +12,8 @@ pub(crate) const MANIFESTS: &str = "manifests";
 pub(crate) const HEADS: &str = "heads";
 /// Snapshots of consumer groups. Those of a topic named `groups` lie in directories beside them.
 pub(crate) const GROUP_SNAPSHOTS: &str = "snapshots/groups";
+/// How long what each backup wrote is kept.
+pub(crate) const RETENTION: &str = "retention";
 /// The extension of an open segment on a folder.
 pub(crate) const OPEN: &str = "open";
 /// The extension of an open segment's sidecar.
@@ -32,6 +34,22 @@ pub(crate) fn leading_digits(name: &str) -> Option<i64> {
         return None;
     }
     digits.parse().ok()
+}
+
+/// The base and the nonce of a segment's name, whatever its codec.
+pub(crate) fn segment_name(name: &str) -> Option<(i64, &str)> {
+    let mut parts = name.splitn(4, '.');
+    let (digits, nonce, log) = (parts.next()?, parts.next()?, parts.next()?);
+    let extension = parts.next();
+    let sound = log == "log"
+        && is_nonce(nonce)
+        && extension.is_none_or(|extension| extension.bytes().all(|b| b.is_ascii_alphanumeric()));
+    Some((leading_digits(digits)?, nonce)).filter(|_| sound)
+}
+
+/// Whether it is what [`new_nonce`](crate::names::new_nonce) makes.
+pub(crate) fn is_nonce(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// The base and the nonce of an open segment's file.
@@ -97,6 +115,10 @@ pub(crate) fn fork(key: &PartitionKey, lineage: u32) -> String {
 
 pub(crate) fn head(writer: &str) -> String {
     format!("{HEADS}/{writer}.json")
+}
+
+pub(crate) fn retention(backup_id: &str) -> String {
+    format!("{RETENTION}/{backup_id}.json")
 }
 
 pub(crate) fn generations(backup_id: &str) -> String {

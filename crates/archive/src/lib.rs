@@ -9,7 +9,8 @@
 //! Writing: [`Archive::create_or_open`], [`Archive::genesis`], then a [`PartitionWriter`] for each partition:
 //! `append` batches, record `gap`s, `flush` now and then, `seal` a segment and [`Chain::commit`] it.
 //! Reading: [`Archive::open`], [`Archive::topics`], [`Archive::history`], [`SegmentReader`].
-//! [`Archive::verify`] checks everything, [`Journal`] keeps what a restore must remember.
+//! [`Archive::verify`] checks everything, [`Journal`] keeps what a restore must remember. [`Archive::expire`] and
+//! [`Archive::plan_prune`] take away what is no longer wanted.
 //!
 //! The crate knows no Kafka connection. It works on a folder (appending to open segments, with fsync and
 //! recovery) and on any `object_store` backend with conditional writes (a segment is in memory until it is
@@ -32,7 +33,9 @@ mod lineage;
 mod location;
 mod manifest;
 mod names;
+mod prune;
 mod reader;
+mod retention;
 mod sealed;
 mod storage;
 mod tail;
@@ -55,7 +58,15 @@ pub use lineage::{Fork, LineageEntry};
 pub use location::{Location, S3Options, parse_url};
 pub use manifest::{EpochStart, IndexEntry, Manifest, Segment, Timestamps};
 pub use names::{PartitionKey, TopicId, TopicKey, WriterIdentity};
+pub use prune::{
+    Expired, Kept, PruneAction, PruneKind, PruneOutcome, PrunePlan, PruneReason, PruneRequest,
+    Pruned,
+};
 pub use reader::SegmentReader;
+pub use retention::Retention;
 pub use sealed::FORMAT;
-pub use verify::{Depth, Finding, FindingKind, Progress, Severity, VerifyReport};
+pub use verify::{
+    ChainSurvey, Depth, Finding, FindingKind, IncarnationSurvey, Progress, Severity, VerifyOptions,
+    VerifyReport, VerifyState,
+};
 pub use writer::{PartitionWriter, SealedSegment, WriterOptions};

@@ -9,6 +9,7 @@ use crate::error::{ArchiveError, Damage};
 use crate::gaps::{GapCause, Gaps};
 use crate::layout;
 use crate::names::{PartitionKey, TopicId, TopicKey, WriterIdentity};
+use crate::prune::Pruned;
 use crate::sealed;
 
 /// The timestamp of batches without one (`RecordBatch.NO_TIMESTAMP`).
@@ -16,12 +17,13 @@ pub(crate) const NO_TIMESTAMP: i64 = -1;
 
 /// One link of a chain: what became of the offsets from `base` (inclusive) to `next` (exclusive).
 ///
-/// All offsets are in batches of the segment or inside a recorded gap.
+/// All offsets are in batches of the segment or inside a recorded gap. Where the segment was pruned, all of them are in one
+/// gap with that cause; counts and timestamps are then of what was there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// The format's version.
     pub format: u32,
-    /// What a reader must understand beyond the format's version; empty today.
+    /// What a reader must understand beyond the format's version: `pruned`, or nothing.
     pub requires: Vec<String>,
     /// The topic's name.
     pub topic: String,
@@ -71,7 +73,11 @@ pub struct Manifest {
     pub writer: WriterIdentity,
     /// When it was written, in ms since 1970.
     pub committed_at: i64,
-    /// Its checksum as stored; the `previous` of the next one. Empty for an open segment's.
+    /// What became of the segment, where it was pruned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruned: Option<Pruned>,
+    /// Its checksum as stored (where it was pruned: as it was stored before); the `previous` of the next one. Empty for an
+    /// open segment's.
     #[serde(skip)]
     pub checksum: String,
     /// Whether this describes an open segment of a folder, which no manifest names yet.
@@ -245,7 +251,10 @@ impl Manifest {
     ) -> Result<Self, ArchiveError> {
         let place = layout::manifest(key, lineage, base);
         let (mut manifest, checksum) = sealed::unseal::<Self>(&place, text)?;
-        manifest.checksum = checksum;
+        manifest.checksum = match &manifest.pruned {
+            Some(pruned) => pruned.checksum.clone(),
+            None => checksum,
+        };
         manifest.check_place(key, lineage, base, &place)?;
         manifest.check_content(&place)?;
         Ok(manifest)
@@ -314,7 +323,11 @@ impl Manifest {
             }
             end = gap.end;
         }
+        self.check_pruned().or_else(wrong)?;
         if let Some(segment) = &self.segment {
+            if segment.name.contains('/') {
+                return wrong("its segment's name is none");
+            }
             let index = &segment.index;
             let starts_at_zero = index
                 .first()

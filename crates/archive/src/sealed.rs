@@ -12,6 +12,12 @@ use crate::error::ArchiveError;
 /// The version of the archive format that this crate writes and reads.
 pub const FORMAT: u32 = 1;
 
+/// The requirement of manifests whose segment was pruned.
+pub(crate) const PRUNED: &str = "pruned";
+
+/// The requirements that this version understands.
+const KNOWN: [&str; 1] = [PRUNED];
+
 const HEAD_OF_TAIL: &str = ",\"checksum\":\"";
 const END_OF_TAIL: &str = "\"}\n";
 const HASH: usize = 64;
@@ -57,7 +63,11 @@ pub(crate) fn unseal<T: DeserializeOwned>(
         ArchiveError::damaged(place, format!("not as expected: {error}"))
     };
     let preamble: Preamble = serde_json::from_slice(text).map_err(not_json)?;
-    let unknown = match preamble.requires.first() {
+    let unknown = preamble
+        .requires
+        .iter()
+        .find(|requirement| !KNOWN.contains(&requirement.as_str()));
+    let unknown = match unknown {
         Some(requirement) => Some(requirement.clone()),
         None if preamble.format != FORMAT => Some(format!("format {}", preamble.format)),
         None => None,

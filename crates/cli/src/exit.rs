@@ -32,6 +32,11 @@ impl From<Exit> for ExitCode {
 #[error("{0}")]
 pub(crate) struct Usage(pub(crate) String);
 
+/// Damage that a command met and stopped at.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}; --skip-damaged goes on beyond it")]
+pub(crate) struct DamageMet(pub(crate) String);
+
 impl Exit {
     /// The exit code that an error asks for.
     pub(crate) fn of(error: &anyhow::Error) -> Exit {
@@ -44,6 +49,9 @@ impl Exit {
     fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         if cause.is::<Usage>() || cause.is::<Problems>() {
             return Some(Exit::Usage);
+        }
+        if cause.is::<DamageMet>() {
+            return Some(Exit::Damage);
         }
         if let Some(error) = cause.downcast_ref::<ArchiveError>() {
             return match error {

@@ -86,6 +86,7 @@ fn backup_job(arguments: BackupArguments) -> anyhow::Result<BackupJob> {
     });
     job.plugins = plugins(&arguments.plugin)?;
     job.compression = arguments.compression.and_then(|flag| flag.0);
+    job.delete_after = arguments.delete_after;
     if let Some(size) = arguments.segment_size {
         job.rollover.size = size;
     }

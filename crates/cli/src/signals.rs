@@ -5,8 +5,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::exit::Exit;
 
-/// A token that is cancelled by the first signal. The second one ends the process at once.
-pub(crate) fn stop_token() -> anyhow::Result<CancellationToken> {
+/// A token that is cancelled by the first signal, which also says `words`. The second one ends the process at once.
+pub(crate) fn stop_token(words: &'static str) -> anyhow::Result<CancellationToken> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let token = CancellationToken::new();
@@ -20,9 +20,7 @@ pub(crate) fn stop_token() -> anyhow::Result<CancellationToken> {
             if count > 0 {
                 std::process::exit(Exit::Failed as i32);
             }
-            tracing::info!(
-                "stopping: what was read is committed first; another signal stops at once"
-            );
+            tracing::info!("{words}; another signal stops at once");
             stop.cancel();
         }
     });

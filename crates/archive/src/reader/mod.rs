@@ -39,6 +39,7 @@ pub struct SegmentReader {
 /// What is to be read.
 #[derive(Debug)]
 struct Plan {
+    archive: Archive,
     source: Source,
     manifest: Manifest,
     /// The index entries to read.
@@ -64,7 +65,8 @@ enum Source {
 }
 
 impl SegmentReader {
-    /// Begins to read at the segment's start. A manifest without a segment reads as nothing.
+    /// Begins to read at the segment's start. A manifest without a segment reads as nothing; one whose segment was pruned is
+    /// [`ArchiveError::Pruned`], also when that happens while it is read.
     pub async fn open(
         archive: &Archive,
         key: &PartitionKey,
@@ -77,28 +79,34 @@ impl SegmentReader {
                 reason: format!("the manifest at {} is another partition's", manifest.base),
             });
         }
+        if let Some(pruned) = manifest.pruned_error() {
+            return Err(pruned);
+        }
         let (manifest, cut_at) = match open_source(archive, manifest).await? {
-            Some(source) => return Ok(Self::new(source, manifest.clone(), manifest.next)),
+            Some(source) => return Ok(Self::new(archive, source, manifest.clone(), manifest.next)),
             None if manifest.open => {
                 // The open segment was committed since its manifest was made.
                 let committed = archive.read_manifest(key, lineage, manifest.base).await?;
                 let committed = committed.filter(|committed| committed.nonce == manifest.nonce);
                 (committed.ok_or_else(|| missing(manifest))?, manifest.next)
             }
-            None => return Err(missing(manifest)),
+            None => return Err(archive.unless_pruned(manifest, missing(manifest)).await),
         };
-        let source = open_source(archive, &manifest).await?;
-        let source = source.ok_or_else(|| missing(&manifest))?;
-        Ok(Self::new(source, manifest, cut_at))
+        let source = match open_source(archive, &manifest).await? {
+            Some(source) => source,
+            None => return Err(archive.unless_pruned(&manifest, missing(&manifest)).await),
+        };
+        Ok(Self::new(archive, source, manifest, cut_at))
     }
 
-    fn new(source: Source, manifest: Manifest, cut_at: i64) -> Self {
+    fn new(archive: &Archive, source: Source, manifest: Manifest, cut_at: i64) -> Self {
         let entries = 0..manifest
             .segment
             .as_ref()
             .map_or(0, |segment| segment.index.len());
         Self {
             plan: Some(Plan {
+                archive: archive.clone(),
                 source,
                 manifest,
                 entries,
@@ -235,13 +243,14 @@ async fn open_source(
 impl Plan {
     async fn read(self, chunks: mpsc::Sender<Result<Bytes, ArchiveError>>) {
         if let Err(error) = self.read_to(&chunks).await {
+            let error = self.archive.unless_pruned(&self.manifest, error).await;
             // Nobody is there to be told if the reader was dropped.
             let _ = chunks.send(Err(error)).await;
         }
     }
 
     async fn read_to(
-        self,
+        &self,
         chunks: &mpsc::Sender<Result<Bytes, ArchiveError>>,
     ) -> Result<(), ArchiveError> {
         let mut checker = Checker::new(&self.manifest, self.entries.clone());

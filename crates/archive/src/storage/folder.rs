@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use armory_failpoints::{Point, reach};
 use bytes::Bytes;
 
-use super::{Created, Listing, io_error};
+use super::{Aged, Created, Listing, io_error};
 use crate::error::ArchiveError;
 use crate::names::new_nonce;
 
@@ -109,6 +109,29 @@ impl Folder {
             }
         }
         Ok(listing)
+    }
+
+    pub(super) fn list_aged(&self, relative: &str) -> Result<Vec<Aged>, ArchiveError> {
+        let directory = self.path(relative);
+        let mut files = Vec::new();
+        for name in self.names(relative)? {
+            let path = directory.join(&name);
+            match fs::metadata(&path) {
+                Ok(metadata) if metadata.is_dir() => {}
+                Ok(metadata) => {
+                    let modified = metadata.modified().map_err(io_error("look at", path))?;
+                    let age = modified.duration_since(std::time::UNIX_EPOCH);
+                    files.push(Aged {
+                        name,
+                        bytes: metadata.len(),
+                        modified: age.map_or(0, |age| age.as_millis() as i64),
+                    });
+                }
+                Err(error) if is_absent(&error) => {}
+                Err(error) => return Err(io_error("look at", path)(error)),
+            }
+        }
+        Ok(files)
     }
 
     /// The names of everything directly in a directory, unfinished files included, sorted. Cheaper than

@@ -34,6 +34,15 @@ pub(crate) struct Listing {
     pub(crate) files: Vec<(String, u64)>,
 }
 
+/// A file or object with its age; unfinished ones, too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Aged {
+    pub(crate) name: String,
+    pub(crate) bytes: u64,
+    /// When it was written, in ms since 1970.
+    pub(crate) modified: i64,
+}
+
 /// A place for files or objects.
 #[derive(Debug, Clone)]
 pub(crate) enum Storage {
@@ -139,6 +148,17 @@ impl Storage {
                 blocking(move || folder.list(&directory)).await
             }
             Self::Objects(objects) => objects.list(directory).await,
+        }
+    }
+
+    /// The files directly in a directory with their ages, sorted by name; unfinished ones, too.
+    pub(crate) async fn list_aged(&self, directory: &str) -> Result<Vec<Aged>, ArchiveError> {
+        match self {
+            Self::Folder(folder) => {
+                let (folder, directory) = (folder.clone(), directory.to_owned());
+                blocking(move || folder.list_aged(&directory)).await
+            }
+            Self::Objects(objects) => objects.list_aged(directory).await,
         }
     }
 

@@ -10,7 +10,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
 use tokio::time::Instant;
 
-use super::{Created, Listing};
+use super::{Aged, Created, Listing};
 use crate::error::ArchiveError;
 
 /// Up to this many bytes an object is put in one request; above, in parts.
@@ -185,6 +185,28 @@ impl Objects {
         absent_as_none(self.retry("delete", relative, delete).await)
             .map(drop)
             .map_err(|error| self.error("delete", relative, error))
+    }
+
+    pub(super) async fn list_aged(&self, relative: &str) -> Result<Vec<Aged>, ArchiveError> {
+        let path = self.path(relative)?;
+        let list = async || self.store.list_with_delimiter(Some(&path)).await;
+        let found = self
+            .retry("list", relative, list)
+            .await
+            .map_err(|error| self.error("list", relative, error))?;
+        let mut files: Vec<_> = found
+            .objects
+            .into_iter()
+            .filter_map(|object| {
+                Some(Aged {
+                    name: object.location.filename()?.to_owned(),
+                    bytes: object.size,
+                    modified: object.last_modified.timestamp_millis(),
+                })
+            })
+            .collect();
+        files.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(files)
     }
 
     pub(super) async fn list(&self, relative: &str) -> Result<Listing, ArchiveError> {

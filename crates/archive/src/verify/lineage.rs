@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use futures::StreamExt as _;
 
+use super::pace::Pace;
 use super::{Depth, Finding, FindingKind, Progress, VerifyReport};
 use crate::archive::Archive;
 use crate::error::ArchiveError;
@@ -24,17 +25,54 @@ struct Link {
     previous: Option<String>,
 }
 
+/// How segments are read.
+pub(super) struct Reading {
+    pub(super) depth: Depth,
+    pub(super) pace: Pace,
+}
+
+/// What can be read of a chain.
+pub(super) struct Links {
+    pub(super) manifests: Vec<Manifest>,
+    /// Where it begins; nothing if its fork cannot be read.
+    pub(super) start: Option<i64>,
+    /// Where it ends; nothing if its last manifest cannot be read.
+    pub(super) end: Option<i64>,
+}
+
 impl Archive {
     /// Gives the end of the chain, if its last manifest could be read.
     pub(super) async fn verify_lineage(
         &self,
         key: &PartitionKey,
         lineage: u32,
-        depth: Depth,
+        reading: &Reading,
         report: &mut VerifyReport,
-        progress: &mut (impl FnMut(&Progress) + Send),
+        progress: &mut (impl FnMut(&VerifyReport) + Send),
     ) -> Result<Option<i64>, ArchiveError> {
+        let links = self.verify_links(key, lineage, report).await?;
+        progress(report);
+        let sound = self
+            .verify_presence(key, lineage, &links.manifests, report)
+            .await?;
+        if reading.depth == Depth::Segments {
+            let known = report.take_known(key, lineage, &links.manifests);
+            let unread = sound.into_iter().filter(|manifest| manifest.next > known);
+            self.verify_segments(key, lineage, unread.collect(), reading, report, progress)
+                .await?;
+        }
+        Ok(links.end)
+    }
+
+    /// Checks a chain's documents and their links.
+    pub(super) async fn verify_links(
+        &self,
+        key: &PartitionKey,
+        lineage: u32,
+        report: &mut VerifyReport,
+    ) -> Result<Links, ArchiveError> {
         let mut link = self.first_link(key, lineage, report).await?;
+        let start = link.end;
         let bases = self.manifest_bases(key, lineage).await?;
         let mut manifests = Vec::new();
         let mut reads = futures::stream::iter(bases)
@@ -61,7 +99,6 @@ impl Archive {
             }
         }
         drop(reads);
-        progress(&report.checked);
         if let Some(end) = link.end {
             let open = self.open_tail(key, lineage, end).await;
             manifests.extend(
@@ -71,14 +108,11 @@ impl Archive {
                     .unwrap_or_default(),
             );
         }
-        let sound = self
-            .verify_presence(key, lineage, &manifests, report)
-            .await?;
-        if depth == Depth::Segments {
-            self.verify_segments(key, lineage, sound, report, progress)
-                .await?;
-        }
-        Ok(link.end)
+        Ok(Links {
+            manifests,
+            start,
+            end: link.end,
+        })
     }
 
     async fn first_link(
@@ -114,7 +148,7 @@ impl Archive {
 
     /// Checks that segments are there in their size, and that there are no others. Gives the manifests whose
     /// segments can be read.
-    async fn verify_presence<'m>(
+    pub(super) async fn verify_presence<'m>(
         &self,
         key: &PartitionKey,
         lineage: u32,
@@ -127,6 +161,13 @@ impl Archive {
         let mut named = HashSet::new();
         let mut sound = Vec::new();
         for manifest in manifests {
+            // It may lie there for a while yet.
+            named.extend(
+                manifest
+                    .pruned
+                    .as_ref()
+                    .map(|pruned| pruned.segment.as_str()),
+            );
             let Some(segment) = &manifest.segment else {
                 continue;
             };
@@ -134,6 +175,7 @@ impl Archive {
             let place = format!("{directory}/{}", segment.name);
             let finding = match there.get(&segment.name) {
                 _ if manifest.open => None,
+                None if self.was_pruned(manifest).await? => continue,
                 None => Some(Finding::new(
                     FindingKind::MissingSegment,
                     place,
@@ -174,22 +216,32 @@ impl Archive {
         key: &PartitionKey,
         lineage: u32,
         manifests: Vec<&Manifest>,
+        reading: &Reading,
         report: &mut VerifyReport,
-        progress: &mut (impl FnMut(&Progress) + Send),
+        progress: &mut (impl FnMut(&VerifyReport) + Send),
     ) -> Result<(), ArchiveError> {
         let mut reads = futures::stream::iter(manifests)
             .map(async |manifest: &Manifest| {
-                (manifest, self.read_through(key, lineage, manifest).await)
+                let read = self.read_through(key, lineage, manifest, &reading.pace);
+                (manifest, read.await)
             })
             .buffered(SEGMENTS_IN_FLIGHT);
         while let Some((manifest, read)) = reads.next().await {
-            report.checked.segments += 1;
-            if report.note(FindingKind::Segment, read)?.is_some() {
-                report.checked.batches += manifest.batches;
-                report.checked.records += manifest.records;
-                report.checked.bytes += manifest.segment.as_ref().map_or(0, |s| s.raw_bytes);
+            let before = report.findings.len();
+            let sound = report.note(FindingKind::Segment, read)?.is_some();
+            let mut checked = Progress {
+                segments: 1,
+                ..Progress::default()
+            };
+            if sound {
+                checked.batches = manifest.batches;
+                checked.records = manifest.records;
+                checked.bytes = manifest.segment.as_ref().map_or(0, |s| s.raw_bytes);
             }
-            progress(&report.checked);
+            report.checked.add(&checked);
+            let found = report.findings[before..].to_vec();
+            report.state.read(key, lineage, manifest, checked, found);
+            progress(report);
         }
         Ok(())
     }
@@ -199,10 +251,20 @@ impl Archive {
         key: &PartitionKey,
         lineage: u32,
         manifest: &Manifest,
+        pace: &Pace,
     ) -> Result<(), ArchiveError> {
-        let mut reader = SegmentReader::open(self, key, lineage, manifest).await?;
-        while reader.next_chunk().await?.is_some() {}
-        Ok(())
+        let read = async {
+            let mut reader = SegmentReader::open(self, key, lineage, manifest).await?;
+            while let Some(chunk) = reader.next_chunk().await? {
+                pace.passed(chunk.len()).await;
+            }
+            Ok(())
+        };
+        match read.await {
+            // Pruned since its manifest was read.
+            Err(ArchiveError::Pruned { .. }) => Ok(()),
+            read => read,
+        }
     }
 }
 

@@ -1,9 +1,17 @@
 //! Verification: looks at everything in an archive and tells what is damaged, where.
 
 mod lineage;
+mod pace;
+mod state;
+mod survey;
 mod topic;
 
 use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+pub use state::VerifyState;
+pub use survey::{ChainSurvey, IncarnationSurvey};
 
 use crate::archive::Archive;
 use crate::error::{ArchiveError, Damage};
@@ -19,7 +27,8 @@ pub enum Depth {
 }
 
 /// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// Nothing is wrong; e.g. leftovers of a crashed writer.
     Info,
@@ -30,7 +39,8 @@ pub enum Severity {
 }
 
 /// What kind of thing was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum FindingKind {
     /// A document is missing, or its checksum or content is wrong.
@@ -65,10 +75,29 @@ impl FindingKind {
             _ => Severity::Damage,
         }
     }
+
+    /// What can be done about findings of this kind, in words.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::Document
+            | Self::MissingLink
+            | Self::MissingSegment
+            | Self::SegmentSize
+            | Self::Segment => {
+                "bring this file back from a copy of the archive; what it held is lost without one, the rest is readable"
+            }
+            Self::Unsupported => "use the version of armory that wrote it",
+            Self::Overlap | Self::Predecessor => {
+                "a manifest of another time or archive lies here: bring back the right one from a copy of the archive"
+            }
+            Self::MissingEnd => "look for the newest manifests in a copy of the archive",
+            Self::Leftover => "armory prune --leftovers removes what nobody needs",
+        }
+    }
 }
 
 /// One thing found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// What kind.
     pub kind: FindingKind,
@@ -113,7 +142,7 @@ impl Finding {
 }
 
 /// How far a verification is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Partitions done.
     pub partitions: u64,
@@ -136,6 +165,19 @@ pub struct VerifyReport {
     pub findings: Vec<Finding>,
     /// What was looked at.
     pub checked: Progress,
+    /// From where a later verification can go on.
+    pub state: VerifyState,
+}
+
+/// How to verify.
+#[derive(Debug, Clone)]
+pub struct VerifyOptions {
+    /// How far to look.
+    pub depth: Depth,
+    /// At most so many bytes of batches are read in a second.
+    pub rate: Option<u64>,
+    /// Segments that this says were read are not read again; what was found in them is found again.
+    pub state: VerifyState,
 }
 
 impl VerifyReport {
@@ -179,7 +221,33 @@ impl Archive {
         depth: Depth,
         mut progress: impl FnMut(&Progress) + Send,
     ) -> Result<VerifyReport, ArchiveError> {
-        let mut report = VerifyReport::default();
+        let options = VerifyOptions {
+            depth,
+            rate: None,
+            state: VerifyState::new(self.id()),
+        };
+        let progress = |report: &VerifyReport| progress(&report.checked);
+        self.verify_from(filter, options, progress).await
+    }
+
+    /// As [`verify`](Self::verify), from where an earlier verification was when it ended or was cut off, and no faster than is
+    /// asked. What `progress` is given holds the state to go on from. All documents are checked anew; the report is the one that
+    /// an uninterrupted verification would give.
+    pub async fn verify_from(
+        &self,
+        filter: impl Fn(&str) -> bool + Send,
+        options: VerifyOptions,
+        mut progress: impl FnMut(&VerifyReport) + Send,
+    ) -> Result<VerifyReport, ArchiveError> {
+        let VerifyOptions { depth, rate, state } = options;
+        let reading = lineage::Reading {
+            depth,
+            pace: pace::Pace::new(rate),
+        };
+        let mut report = VerifyReport {
+            state: state.of(self.id()),
+            ..VerifyReport::default()
+        };
         // Before the chains: what a hint knows was committed before.
         let heads = self.read_heads().await?;
         let mut topics = BTreeSet::new();
@@ -187,10 +255,11 @@ impl Archive {
             topics.extend(self.storage().list(directory).await?.directories);
         }
         for topic in topics.iter().filter(|topic| filter(topic)) {
-            self.verify_topic(topic, depth, &heads, &mut report, &mut progress)
+            self.verify_topic(topic, &reading, &heads, &mut report, &mut progress)
                 .await?;
         }
-        progress(&report.checked);
+        report.state.finished = true;
+        progress(&report);
         Ok(report)
     }
 }

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Depth, Finding, FindingKind, Progress, VerifyReport};
+use super::lineage::Reading;
+use super::{Finding, FindingKind, VerifyReport};
 use crate::archive::Archive;
+use crate::catalog::Genesis;
 use crate::error::ArchiveError;
 use crate::heads::ChainEnd;
 use crate::layout;
@@ -13,10 +15,10 @@ impl Archive {
     pub(super) async fn verify_topic(
         &self,
         topic: &str,
-        depth: Depth,
+        reading: &Reading,
         heads: &HashMap<PartitionKey, ChainEnd>,
         report: &mut VerifyReport,
-        progress: &mut (impl FnMut(&Progress) + Send),
+        progress: &mut (impl FnMut(&VerifyReport) + Send),
     ) -> Result<(), ArchiveError> {
         let claimed = self.read_claims(topic).await;
         report.note(FindingKind::Document, claimed)?;
@@ -40,10 +42,10 @@ impl Archive {
             self.verify_topic_documents(&key, report).await?;
             for partition in self.partitions(&key).await? {
                 let key = key.partition(partition);
-                self.verify_partition(&key, depth, heads.get(&key), report, progress)
+                self.verify_partition(&key, reading, heads.get(&key), report, progress)
                     .await?;
                 report.checked.partitions += 1;
-                progress(&report.checked);
+                progress(report);
             }
         }
         // A partition that vanished altogether.
@@ -60,17 +62,7 @@ impl Archive {
         key: &TopicKey,
         report: &mut VerifyReport,
     ) -> Result<(), ArchiveError> {
-        let genesis = self.read_genesis(key).await;
-        if let Some(None) = report.note(FindingKind::Document, genesis)?
-            && !self.partitions(key).await?.is_empty()
-        {
-            let place = layout::genesis(key);
-            report.findings.push(Finding::new(
-                FindingKind::Document,
-                place,
-                "it is missing, but the topic has partitions",
-            ));
-        }
+        self.verify_genesis(key, report).await?;
         for name in self.snapshot_names(key).await? {
             let snapshot = self.read_snapshot(key, &name).await;
             report.note(FindingKind::Document, snapshot)?;
@@ -78,18 +70,38 @@ impl Archive {
         Ok(())
     }
 
+    /// The genesis, if it can be read.
+    pub(super) async fn verify_genesis(
+        &self,
+        key: &TopicKey,
+        report: &mut VerifyReport,
+    ) -> Result<Option<Genesis>, ArchiveError> {
+        let genesis = self.read_genesis(key).await;
+        let read = report.note(FindingKind::Document, genesis)?;
+        if let Some(None) = read
+            && !self.partitions(key).await?.is_empty()
+        {
+            let place = layout::genesis(key);
+            let message = "it is missing, but the topic has partitions";
+            report
+                .findings
+                .push(Finding::new(FindingKind::Document, place, message));
+        }
+        Ok(read.flatten())
+    }
+
     async fn verify_partition(
         &self,
         key: &PartitionKey,
-        depth: Depth,
+        reading: &Reading,
         head: Option<&ChainEnd>,
         report: &mut VerifyReport,
-        progress: &mut (impl FnMut(&Progress) + Send),
+        progress: &mut (impl FnMut(&VerifyReport) + Send),
     ) -> Result<(), ArchiveError> {
         let lineages = self.lineages_there(key).await?;
         for lineage in &lineages {
             let end = self
-                .verify_lineage(key, *lineage, depth, report, progress)
+                .verify_lineage(key, *lineage, reading, report, progress)
                 .await?;
             if let (Some(head), Some(end)) = (head, end)
                 && head.lineage == *lineage

@@ -10,5 +10,6 @@ mod fencing;
 mod folder;
 mod model;
 mod place;
+mod prune;
 #[cfg(feature = "real")]
 mod real;

@@ -44,7 +44,8 @@ enum Step {
 }
 
 fn items() -> impl Strategy<Value = Vec<Item>> {
-    let cause = proptest::sample::select(&GapCause::ALL[..]);
+    // A writer records all causes but the last one, which is for what was archived once.
+    let cause = proptest::sample::select(&GapCause::ALL[..GapCause::ALL.len() - 1]);
     let item = prop_oneof![
         3 => (1..5i64, any::<bool>(), 0..2i32)
             .prop_map(|(records, compressed, epoch_step)| Item::Batch { records, compressed, epoch_step }),

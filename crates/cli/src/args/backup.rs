@@ -91,6 +91,10 @@ pub(crate) struct BackupArguments {
     #[arg(long, value_name = "DURATION", value_parser = parse_rollover_time, conflicts_with = "files")]
     pub(crate) segment_time: Option<std::time::Duration>,
 
+    /// Delete what was archived when its newest record is older than this [default: keep everything]
+    #[arg(long, value_name = "DURATION", value_parser = parse_rollover_time, conflicts_with = "files")]
+    pub(crate) delete_after: Option<std::time::Duration>,
+
     /// Under which name the archive knows this backup; a backup goes on with what has its name only
     #[arg(
         long,
@@ -150,7 +154,7 @@ pub(crate) struct BackupArguments {
 pub(crate) struct CompressionFlag(pub(crate) Option<CompressionSpec>);
 
 /// A name, or a shell pattern: names of topics have none of a pattern's characters.
-fn parse_pattern(text: &str) -> Result<NameMatcher, String> {
+pub(super) fn parse_pattern(text: &str) -> Result<NameMatcher, String> {
     if text.contains(['*', '?', '[', '{', '\\']) {
         NameMatcher::glob(text).map_err(|error| error.to_string())
     } else {

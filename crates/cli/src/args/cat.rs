@@ -42,6 +42,10 @@ pub(crate) struct CatArguments {
     #[arg(short = 'n', long, value_name = "COUNT")]
     pub(crate) limit: Option<u64>,
 
+    /// Go on beyond what is damaged; it is named on standard error, and the exit code is 3
+    #[arg(long)]
+    pub(crate) skip_damaged: bool,
+
     /// How records are printed
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
     pub(crate) output: CatFormat,

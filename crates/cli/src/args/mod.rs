@@ -6,6 +6,7 @@ mod connect;
 mod groups;
 mod inspect;
 mod plugin;
+mod prune;
 mod quickstart;
 mod restore;
 mod verify;
@@ -20,6 +21,7 @@ pub(crate) use groups::{
 };
 pub(crate) use inspect::InspectArguments;
 pub(crate) use plugin::PluginFlag;
+pub(crate) use prune::PruneArguments;
 pub(crate) use quickstart::QuickstartArguments;
 pub(crate) use restore::RestoreArguments;
 pub(crate) use verify::VerifyArguments;
@@ -71,6 +73,7 @@ pub(crate) enum Command {
     Inspect(InspectArguments),
     Cat(CatArguments),
     Verify(VerifyArguments),
+    Prune(PruneArguments),
     Completions(CompletionsArguments),
     /// Print the reference of all commands as Markdown
     #[command(hide = true)]

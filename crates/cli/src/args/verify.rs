@@ -1,6 +1,9 @@
 //! `armory verify`
 
+use std::path::PathBuf;
+
 use armory_resources::job::StorageLocation;
+use armory_resources::scalar::parse_size;
 use clap::Args;
 
 use super::connect::{StorageFlags, parse_storage};
@@ -16,7 +19,8 @@ use crate::output::Format;
 Examples:
   armory verify ./archive
   armory verify s3://backups/kafka orders --deep
-  armory verify ./archive --deep -o json > report.json")]
+  armory verify ./archive --deep -o json > report.json
+  armory verify ./archive --deep --rate 20MiB --state verify.json")]
 pub(crate) struct VerifyArguments {
     /// Where the archive lies: a folder, file:///path, or s3://bucket/prefix
     #[arg(value_name = "STORAGE", value_parser = parse_storage)]
@@ -29,6 +33,18 @@ pub(crate) struct VerifyArguments {
     /// Read every segment
     #[arg(long)]
     pub(crate) deep: bool,
+
+    /// Read at most so much in a second, e.g. 20MiB
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, requires = "deep")]
+    pub(crate) rate: Option<u64>,
+
+    /// Keep in this file how far it has read: interrupted, it goes on from there
+    #[arg(long, value_name = "FILE", requires = "deep")]
+    pub(crate) state: Option<PathBuf>,
+
+    /// Read only what is new since the verification that --state is of; what that found is told again
+    #[arg(long, requires = "state")]
+    pub(crate) since_last: bool,
 
     /// How the findings are printed
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]

@@ -26,7 +26,7 @@ pub(super) async fn run(arguments: BackupArguments, console: &Console) -> anyhow
         Until::Stopped
     };
     let jobs = jobs::backup_jobs(arguments)?;
-    let stop = signals::stop_token()?;
+    let stop = signals::stop_token("stopping: what was read is committed first")?;
     let mut runs = JoinSet::new();
     for (position, job) in jobs.into_iter().enumerate() {
         let observer = Arc::new(BackupObserver {

@@ -3,24 +3,55 @@
 use std::fmt::Write as _;
 
 use super::view::{ArchiveView, IncarnationView, LineageView, PartitionView, Totals};
-use super::{find_topic, open, view};
+use super::{find_topic, open_damaged, view};
 use crate::args::InspectArguments;
 use crate::exit::Exit;
 use crate::format::{count, size, time};
 use crate::output;
 
 pub(super) async fn run(arguments: InspectArguments) -> anyhow::Result<Exit> {
-    let archive = open(arguments.storage, &arguments.s3).await?;
-    let mut topics = archive.topics().await?;
-    if let Some(name) = &arguments.topic {
-        topics = vec![find_topic(topics, name)?];
+    let (archive, found) = open_damaged(arguments.storage, &arguments.s3).await?;
+    let wanted = arguments.topic.as_deref();
+    let topics = archive
+        .survey_topics(|name| wanted.is_none_or(|wanted| wanted == name))
+        .await?;
+    if let Some(name) = wanted.filter(|_| topics.is_empty()) {
+        find_topic(archive.topics().await?, name)?;
     }
-    let view = view::gather(&archive, topics, arguments.gaps).await?;
-    output::print(arguments.output, &view, |view| match arguments.topic {
-        Some(_) => topics_in_detail(view),
-        None => all_topics(view),
+    let view = view::gather(&archive, topics, found, arguments.gaps).await?;
+    output::print(arguments.output, &view, |view| {
+        let text = match arguments.topic {
+            Some(_) => topics_in_detail(view),
+            None => all_topics(view),
+        };
+        text + &damage(view)
     })?;
-    Ok(Exit::Done)
+    Ok(match view.damage.is_empty() {
+        true => Exit::Done,
+        false => Exit::Damage,
+    })
+}
+
+/// What cannot be read, each with its remedy.
+fn damage(view: &ArchiveView) -> String {
+    if view.damage.is_empty() {
+        return String::new();
+    }
+    let mut text =
+        "\nwhat is shown above is what can be read; armory verify --deep tells the whole extent:\n"
+            .to_owned();
+    for finding in &view.damage {
+        let _ = writeln!(text, "  {}", finding.line_with_remedy());
+    }
+    text
+}
+
+/// A mark for what is not whole.
+fn marked(text: String, damaged: bool) -> String {
+    match damaged {
+        true => text + " (damaged)",
+        false => text,
+    }
 }
 
 fn all_topics(view: &ArchiveView) -> String {
@@ -39,7 +70,7 @@ fn all_topics(view: &ArchiveView) -> String {
             let (from, to) = times(totals);
             [
                 topic.topic.clone(),
-                snapshot.version.clone(),
+                marked(snapshot.version.clone(), snapshot.damaged),
                 count(snapshot.partitions.len() as u64),
                 count(totals.records),
                 from,
@@ -88,11 +119,14 @@ fn incarnation(text: &mut String, topic: &str, snapshot: &IncarnationView) {
     let cluster = snapshot.cluster_id.as_deref().unwrap_or("unknown");
     let _ = writeln!(text, "  topic id     {}", snapshot.topic_id);
     let _ = writeln!(text, "  cluster      {cluster}");
-    let _ = writeln!(text, "  first seen   {}", time(snapshot.first_seen));
+    let first_seen = snapshot.first_seen.map_or("unknown".to_owned(), time);
+    let _ = writeln!(text, "  first seen   {first_seen}");
     let _ = writeln!(
         text,
         "  partitions   {} at the source",
-        snapshot.source_partitions
+        snapshot
+            .source_partitions
+            .map_or("unknown".to_owned(), |count| count.to_string())
     );
     for (name, value) in &snapshot.configs {
         let _ = writeln!(text, "  config       {name}={value}");
@@ -134,7 +168,7 @@ fn row(partition: &PartitionView, lineage: &LineageView) -> [String; 10] {
     };
     [
         partition.partition.to_string(),
-        lineage.lineage.to_string(),
+        marked(lineage.lineage.to_string(), lineage.damaged),
         format!("{}..{}", lineage.first_offset, lineage.next_offset),
         count(totals.records),
         from,

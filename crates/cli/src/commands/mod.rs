@@ -3,15 +3,17 @@
 mod backup;
 mod cat;
 mod completions;
+mod findings;
 mod groups;
 mod inspect;
+mod prune;
 mod reference;
 mod restore;
 mod verify;
 mod view;
 
 use anyhow::Context as _;
-use armory_archive::{Archive, TopicEntry};
+use armory_archive::{Archive, Finding, TopicEntry};
 use armory_resources::job::StorageLocation;
 
 use crate::args::{Command, StorageFlags};
@@ -31,6 +33,7 @@ pub(crate) async fn run(command: Command, console: &Console) -> anyhow::Result<E
         Command::Inspect(arguments) => inspect::run(arguments).await,
         Command::Cat(arguments) => cat::run(arguments).await,
         Command::Verify(arguments) => verify::run(arguments, console).await,
+        Command::Prune(arguments) => prune::run(arguments, console).await,
         Command::Completions(arguments) => completions::run(arguments.shell),
         Command::Reference => reference::run(),
     }
@@ -40,6 +43,15 @@ pub(crate) async fn run(command: Command, console: &Console) -> anyhow::Result<E
 async fn open(storage: StorageLocation, s3: &StorageFlags) -> anyhow::Result<Archive> {
     let storage = s3.complete(storage);
     Ok(Archive::open(armory_engine::location(&storage)?).await?)
+}
+
+/// Opens an archive to look at what can be read of it, with what is wrong with its first document.
+async fn open_damaged(
+    storage: StorageLocation,
+    s3: &StorageFlags,
+) -> anyhow::Result<(Archive, Option<Finding>)> {
+    let storage = s3.complete(storage);
+    Ok(Archive::open_damaged(armory_engine::location(&storage)?).await?)
 }
 
 /// The topic of that name.

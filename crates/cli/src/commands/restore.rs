@@ -25,7 +25,7 @@ pub(super) async fn run(arguments: RestoreArguments, console: &Console) -> anyho
     if dry_run {
         return preflight::run(jobs, format, console).await;
     }
-    let stop = signals::stop_token()?;
+    let stop = signals::stop_token("stopping: what was read is committed first")?;
     let mut done = Vec::new();
     let mut failed = Vec::new();
     // One after another: each has the whole memory, and two of them may write one topic.

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use armory_archive::{
-    Archive, Gap, IncarnationEntry, Manifest, PartitionKey, Timestamps, TopicEntry, TopicKey,
+    Archive, ArchiveError, Finding, Gap, IncarnationSurvey, Manifest, PartitionKey, Timestamps,
 };
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
+
+use super::findings::FindingView;
 
 /// How many partitions are looked at at a time.
 const AT_A_TIME: usize = 16;
@@ -18,6 +20,9 @@ pub(super) struct ArchiveView {
     pub(super) location: String,
     pub(super) id: String,
     pub(super) topics: Vec<TopicView>,
+    /// What is damaged; what can be read stands above.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) damage: Vec<FindingView>,
 }
 
 /// A topic with its incarnations, oldest first.
@@ -35,13 +40,16 @@ pub(super) struct IncarnationView {
     pub(super) version: String,
     pub(super) topic_id: String,
     pub(super) cluster_id: Option<String>,
-    /// In ms since 1970.
-    pub(super) first_seen: i64,
+    /// In ms since 1970; `null` where it cannot be read.
+    pub(super) first_seen: Option<i64>,
     /// As of the newest snapshot of the topic's configuration, else as first seen.
-    pub(super) source_partitions: i32,
+    pub(super) source_partitions: Option<i32>,
     /// As `source_partitions`.
     pub(super) configs: BTreeMap<String, String>,
     pub(super) totals: Totals,
+    /// Whether something of it cannot be read, or is not there.
+    #[serde(skip_serializing_if = "is_sound")]
+    pub(super) damaged: bool,
     pub(super) partitions: Vec<PartitionView>,
 }
 
@@ -58,6 +66,9 @@ pub(super) struct PartitionView {
 #[serde(rename_all = "camelCase")]
 pub(super) struct LineageView {
     pub(super) lineage: u32,
+    /// Whether something of it cannot be read, or is not there.
+    #[serde(skip_serializing_if = "is_sound")]
+    pub(super) damaged: bool,
     /// First offset, inclusive, archived or in a gap: 0, or where the lineage parted from the one before.
     pub(super) first_offset: i64,
     /// The offset after the last one.
@@ -113,10 +124,25 @@ pub(super) struct GapView {
     pub(super) cause: String,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_sound(damaged: &bool) -> bool {
+    !damaged
+}
+
 impl Totals {
     fn of_manifest(manifest: &Manifest) -> Self {
         let missing = manifest.missing_offsets().into_iter();
         let segment = manifest.segment.as_ref();
+        let missing_offsets = missing
+            .map(|(cause, n)| (cause.name().to_owned(), n))
+            .collect();
+        if manifest.pruned.is_some() {
+            // Its counts are of what was there.
+            return Totals {
+                missing_offsets,
+                ..Totals::default()
+            };
+        }
         Totals {
             segments: segment.is_some().into(),
             open_segments: (segment.is_some() && manifest.open).into(),
@@ -125,9 +151,7 @@ impl Totals {
             raw_bytes: segment.map_or(0, |segment| segment.raw_bytes),
             stored_bytes: segment.map_or(0, |segment| segment.stored_bytes),
             timestamps: manifest.timestamps.map(TimestampsView::from),
-            missing_offsets: missing
-                .map(|(cause, n)| (cause.name().to_owned(), n))
-                .collect(),
+            missing_offsets,
         }
     }
 
@@ -184,63 +208,85 @@ impl IncarnationView {
     }
 }
 
-/// Looks at some topics of an archive.
+/// Looks at some topics of an archive, as far as they can be read. `found` is what is known to be damaged already.
 pub(super) async fn gather(
     archive: &Archive,
-    topics: Vec<TopicEntry>,
+    surveys: Vec<IncarnationSurvey>,
+    found: Option<Finding>,
     with_gaps: bool,
 ) -> anyhow::Result<ArchiveView> {
-    let mut views = Vec::with_capacity(topics.len());
-    for topic in topics {
-        let mut snapshots = Vec::with_capacity(topic.incarnations.len());
-        for incarnation in topic.incarnations {
-            snapshots.push(incarnation_view(archive, &topic.name, incarnation, with_gaps).await?);
+    let mut topics: Vec<TopicView> = Vec::new();
+    let mut damage: Vec<Finding> = found.into_iter().collect();
+    for survey in surveys {
+        let name = survey.key.topic.clone();
+        let view = incarnation_view(archive, survey, with_gaps, &mut damage).await?;
+        match topics.last_mut() {
+            Some(topic) if topic.topic == name => topic.snapshots.push(view),
+            _ => topics.push(TopicView {
+                topic: name,
+                snapshots: vec![view],
+            }),
         }
-        views.push(TopicView {
-            topic: topic.name,
-            snapshots,
-        });
     }
     Ok(ArchiveView {
         location: archive.display(),
         id: archive.id().to_string(),
-        topics: views,
+        topics,
+        damage: damage.iter().map(FindingView::from).collect(),
     })
 }
 
 async fn incarnation_view(
     archive: &Archive,
-    topic: &str,
-    incarnation: IncarnationEntry,
+    survey: IncarnationSurvey,
     with_gaps: bool,
+    damage: &mut Vec<Finding>,
 ) -> anyhow::Result<IncarnationView> {
-    let key = TopicKey::new(topic, incarnation.topic_id);
+    let IncarnationSurvey {
+        key,
+        incarnation,
+        genesis,
+        findings,
+    } = survey;
+    let before = damage.len();
+    damage.extend(findings);
     let numbers = archive.partitions(&key).await?;
-    let partitions: Vec<PartitionView> = futures::stream::iter(numbers)
+    let looked: Vec<(PartitionView, Vec<Finding>)> = futures::stream::iter(numbers)
         .map(|partition| {
-            let key = PartitionKey {
-                topic: key.clone(),
-                partition,
-            };
+            let key = key.partition(partition);
             async move { partition_view(archive, &key, with_gaps).await }
         })
         .buffered(AT_A_TIME)
         .try_collect()
         .await?;
-    let genesis = incarnation.genesis;
-    let (source_partitions, configs) = match archive.latest_snapshot(&key, i64::MAX).await? {
-        Some(snapshot) => (snapshot.partitions, snapshot.configs),
-        None => (genesis.partitions, genesis.configs),
+    let mut partitions = Vec::with_capacity(looked.len());
+    for (view, findings) in looked {
+        partitions.push(view);
+        damage.extend(findings);
+    }
+    // A snapshot that cannot be read is verify's business; what was first seen stands in.
+    let snapshot = match archive.latest_snapshot(&key, i64::MAX).await {
+        Err(ArchiveError::Damaged(_) | ArchiveError::Unsupported { .. }) => None,
+        snapshot => snapshot?,
+    };
+    let (source_partitions, configs) = match (snapshot, &genesis) {
+        (Some(snapshot), _) => (Some(snapshot.partitions), snapshot.configs),
+        (None, Some(genesis)) => (Some(genesis.partitions), genesis.configs.clone()),
+        (None, None) => (None, BTreeMap::new()),
     };
     let lineages = partitions.iter().flat_map(|partition| &partition.lineages);
     Ok(IncarnationView {
-        version: format!("v{}", genesis.incarnation),
-        topic_id: incarnation.topic_id.to_string(),
-        cluster_id: genesis.cluster_id,
-        first_seen: genesis.created_at,
+        version: match incarnation {
+            0 => "unknown".to_owned(),
+            number => format!("v{number}"),
+        },
+        topic_id: key.topic_id.to_string(),
+        first_seen: genesis.as_ref().map(|genesis| genesis.created_at),
+        cluster_id: genesis.and_then(|genesis| genesis.cluster_id),
         source_partitions,
         configs,
         totals: Totals::sum(lineages.map(|lineage| &lineage.totals)),
+        damaged: damage.len() > before,
         partitions,
     })
 }
@@ -249,22 +295,23 @@ async fn partition_view(
     archive: &Archive,
     key: &PartitionKey,
     with_gaps: bool,
-) -> anyhow::Result<PartitionView> {
+) -> anyhow::Result<(PartitionView, Vec<Finding>)> {
     let mut lineages = Vec::new();
-    for entry in archive.lineages(key).await? {
-        let manifests = archive.chain_manifests(key, entry.lineage).await?;
-        let first_offset = entry.fork.map_or(0, |fork| fork.base);
-        lineages.push(lineage_view(
-            entry.lineage,
-            first_offset,
-            &manifests,
-            with_gaps,
-        ));
+    let mut damage = Vec::new();
+    for lineage in archive.lineage_numbers(key).await? {
+        let chain = archive.survey_chain(key, lineage).await?;
+        let first = chain.manifests.first().map(|manifest| manifest.base);
+        let start = chain.start.or(first).unwrap_or(0);
+        let mut view = lineage_view(lineage, start, &chain.manifests, with_gaps);
+        view.damaged = !chain.findings.is_empty();
+        lineages.push(view);
+        damage.extend(chain.findings);
     }
-    Ok(PartitionView {
+    let view = PartitionView {
         partition: key.partition,
         lineages,
-    })
+    };
+    Ok((view, damage))
 }
 
 fn lineage_view(
@@ -283,6 +330,7 @@ fn lineage_view(
     plugins.dedup();
     LineageView {
         lineage,
+        damaged: false,
         first_offset,
         next_offset: newest.map_or(first_offset, |manifest| manifest.next),
         totals: Totals::sum(&totals),

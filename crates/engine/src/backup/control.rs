@@ -26,6 +26,7 @@ use super::catalog::Followed;
 use super::commits::{Commits, Finished};
 use super::counters::Counters;
 use super::partition::{Partition, Phase};
+use super::retention::Pruner;
 use super::{BackupSummary, Until};
 use crate::budget::Budget;
 use crate::error::sentence;
@@ -93,6 +94,7 @@ impl Control {
         let archive = Archive::create_or_open(crate::storage::location(&job.storage)?).await?;
         let compression = crate::storage::compression(job.compression.as_ref())?;
         let plugins = PluginSet::load(&job.plugins, armory_plugins::World::Backup).await?;
+        archive.set_retention(&job.name, job.delete_after).await?;
         let share = job.worker.map_or_else(Share::default, |worker| Share {
             index: worker.index,
             workers: worker.group.workers,
@@ -150,9 +152,22 @@ impl Control {
     }
 
     pub(crate) async fn run(mut self) -> Result<BackupSummary, EngineError> {
+        let pruner = Pruner::new(&self.archive, &self.job, &self.observer);
+        let pruning = match (&pruner, self.until) {
+            (Some(pruner), Until::Stopped) => Some(pruner.clone().start()),
+            _ => None,
+        };
         let outcome = self.follow().await;
         // Whatever ended the run: what was taken in is committed before it is told.
         let committed = self.finish().await;
+        drop(pruning);
+        if let (Some(pruner), Until::CaughtUp) = (&pruner, self.until) {
+            let stop = self.stop.clone();
+            tokio::select! {
+                () = pruner.round() => {}
+                () = stop.cancelled() => {}
+            }
+        }
         outcome?;
         committed?;
         if !self.failures.is_empty() {

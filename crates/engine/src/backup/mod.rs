@@ -13,6 +13,7 @@ mod counters;
 mod intake;
 mod partition;
 mod position;
+mod retention;
 mod transform;
 
 use std::sync::Arc;

@@ -453,6 +453,7 @@ impl Translator {
             from: record.from,
             until: record.next,
             time,
+            left_out: record.left_out.clone(),
         };
         Ok(Source {
             archive: self.archive.clone(),

@@ -204,6 +204,7 @@ impl Source {
             from: 0,
             until: i64::MAX,
             time: armory_resources::job::TimeRange::default(),
+            left_out: Vec::new(),
         };
         Source {
             archive,

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use armory_archive::{Archive, ArchiveError, HistoryPart, Manifest, TopicEntry, TopicKey};
+use armory_archive::{
+    Archive, ArchiveError, HistoryPart, Manifest, Retention, TopicEntry, TopicKey,
+};
 use armory_resources::job::{Incarnation, PartitionRange, RestoreJob, TimeRange, TopicMapping};
 use serde::Serialize;
 
@@ -84,6 +86,9 @@ pub(crate) struct PartitionPlan {
     pub(crate) until: i64,
     /// Which of their records, by timestamp.
     pub(crate) time: TimeRange,
+    /// Offsets (from inclusive, until exclusive) that had expired or were pruned when the restore began: parts that begin there
+    /// are no part of it. What is pruned later is, and a restore that comes to it stops.
+    pub(crate) left_out: Vec<(i64, i64)>,
 }
 
 impl PartitionPlan {
@@ -111,14 +116,15 @@ impl PartitionPlan {
         self.segments().any(|part| !self.is_whole(part))
     }
 
-    /// Goes back to where the partition stood when the restore began, whatever was archived since: its lineage then, up to `until`
-    /// (exclusive).
+    /// Goes back to where the partition stood when the restore began, whatever was archived or expired since: its lineage then,
+    /// up to `until` (exclusive), without what was left out.
     pub(crate) async fn pin(
         &mut self,
         archive: &Archive,
         key: &TopicKey,
         lineage: u32,
         until: i64,
+        left_out: &[(i64, i64)],
     ) -> Result<(), EngineError> {
         if self.lineage != lineage {
             let key = key.partition(self.index);
@@ -126,6 +132,7 @@ impl PartitionPlan {
             self.lineage = lineage;
         }
         self.until = until;
+        self.left_out = left_out.to_vec();
         Ok(())
     }
 
@@ -173,22 +180,54 @@ impl PartitionPlan {
             .max()
     }
 
-    /// The parts with a segment that has to be read, in offset order.
+    /// Records that expired or were pruned before the restore began.
+    pub(crate) fn left_out_records(&self) -> u64 {
+        let parts = self.parts.iter();
+        parts
+            .filter(|part| covers(&self.left_out, part.manifest.base))
+            .map(|part| part.manifest.records)
+            .sum()
+    }
+
+    /// The parts with a segment that has to be read, in offset order. One that was pruned since the restore began is among them:
+    /// its records count, and who comes to read it is told.
     pub(crate) fn segments(&self) -> impl Iterator<Item = &HistoryPart> {
         let (from, until, time) = (self.from, self.until, self.time);
         self.parts.iter().filter(move |part| {
             let manifest = &part.manifest;
             let newest = manifest.timestamps.map_or(-1, |timestamps| timestamps.max);
-            manifest.segment.is_some()
+            let has_records = manifest.segment.is_some() || manifest.pruned.is_some();
+            has_records
                 && part.until > from
                 && manifest.base < until
                 && time.from_ms.is_none_or(|from| newest >= from)
+                && !covers(&self.left_out, manifest.base)
         })
     }
 
     fn manifests(&self) -> impl Iterator<Item = &Manifest> {
         self.segments().map(|part| &part.manifest)
     }
+}
+
+fn covers(ranges: &[(i64, i64)], offset: i64) -> bool {
+    let at = ranges.partition_point(|(from, _)| *from <= offset);
+    at > 0 && offset < ranges[at - 1].1
+}
+
+/// The offsets of parts that were pruned, or have expired by their backup's retention.
+fn left_out(parts: &[HistoryPart], retention: &Retention, now: i64) -> Vec<(i64, i64)> {
+    let mut ranges: Vec<(i64, i64)> = Vec::new();
+    for HistoryPart { manifest, until } in parts {
+        if manifest.pruned.is_none() && !retention.is_expired(manifest, now) {
+            continue;
+        }
+        match ranges.last_mut() {
+            Some(last) if last.1 == manifest.base => last.1 = *until,
+            _ => ranges.push((manifest.base, *until)),
+        }
+    }
+    ranges
 }
 
 impl TopicPlan {
@@ -356,6 +395,8 @@ async fn read_partitions(
     checks: &mut Checks,
 ) -> Result<Vec<PartitionPlan>, EngineError> {
     let archived = archive.partitions(key).await?;
+    let retention = archive.retention().await?;
+    let now = super::preflight::now_ms();
     let everything = |number: &i32| PartitionRange {
         number: *number,
         from: None,
@@ -395,7 +436,13 @@ async fn read_partitions(
             }
             Err(error) => return Err(error.into()),
         };
-        let manifests: Vec<Manifest> = parts.iter().map(|part| part.manifest.clone()).collect();
+        let left_out = left_out(&parts, &retention, now);
+        let manifests: Vec<Manifest> = parts
+            .iter()
+            .map(|part| &part.manifest)
+            .filter(|manifest| !covers(&left_out, manifest.base))
+            .cloned()
+            .collect();
         for missing in archive.check_segments(&manifests).await? {
             let found = missing
                 .found_bytes
@@ -421,6 +468,7 @@ async fn read_partitions(
             from: offsets.start,
             until: offsets.end.min(next),
             time,
+            left_out,
         };
         check_range(&plan, &range, mapping, next, checks);
         plans.push(plan);
@@ -430,6 +478,18 @@ async fn read_partitions(
             Name::Archive,
             target,
             format!("every segment of {} is there", mapping.source),
+        );
+    }
+    let expired: u64 = plans.iter().map(PartitionPlan::left_out_records).sum();
+    if expired > 0 {
+        checks.warn(
+            Name::Range,
+            target,
+            format!(
+                "{expired} records of {} have expired or were pruned",
+                mapping.source
+            ),
+            "they are not restored",
         );
     }
     if !time.is_unbounded() && plans.iter().all(|plan| plan.segments().next().is_none()) {
@@ -487,3 +547,6 @@ fn check_range(
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,6 +90,9 @@ pub(crate) struct SourceRecord {
     pub(crate) next: i64,
     /// Records in the segments that are read.
     pub(crate) records: u64,
+    /// Offsets that had expired or were pruned when the restore began (from inclusive, until exclusive).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) left_out: Vec<(i64, i64)>,
 }
 
 /// A topic that is written.

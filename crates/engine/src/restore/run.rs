@@ -234,7 +234,13 @@ impl Setup {
                 let source = source(partition.index).expect("the others were taken out");
                 partition.time = record.time;
                 partition
-                    .pin(&self.tools.archive, &topic.key, source.lineage, source.next)
+                    .pin(
+                        &self.tools.archive,
+                        &topic.key,
+                        source.lineage,
+                        source.next,
+                        &source.left_out,
+                    )
                     .await?;
             }
         }

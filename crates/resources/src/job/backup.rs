@@ -31,6 +31,13 @@ pub struct BackupJob {
     pub rollover: Rollover,
     /// Bytes gathered per partition before they are written to a file. Folders only.
     pub write_buffer: u64,
+    /// After how long archived segments are deleted, counted from their newest record; `None` keeps them.
+    #[serde(
+        rename = "delete_after_ms",
+        with = "super::optional_duration_ms",
+        default
+    )]
+    pub delete_after: Option<Duration>,
     /// Go on with chains whose newest manifest is another backup's.
     pub take_over: bool,
     /// Bound of the memory for data in flight, in bytes.
@@ -63,6 +70,7 @@ impl BackupJob {
             compression: None,
             rollover: Rollover::default(),
             write_buffer: Self::DEFAULT_WRITE_BUFFER,
+            delete_after: None,
             take_over: false,
             memory_budget: DEFAULT_MEMORY_BUDGET,
             work_group: None,

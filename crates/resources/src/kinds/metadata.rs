@@ -1,6 +1,7 @@
 //! `metadata`: names, and the labels and annotations that act as configuration.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::decode::{FreeList, Place, object};
 use crate::problem::{near_miss, suggestion};
@@ -68,10 +69,12 @@ impl Metadata {
             at,
         );
         let after = self.labels.get(RETENTION_AFTER_LABEL);
-        if let Some(after) = after
-            && let Err(message) = parse_duration(after)
-        {
-            at_label(RETENTION_AFTER_LABEL, message, at);
+        match after.map(|after| parse_duration(after)) {
+            Some(Err(message)) => at_label(RETENTION_AFTER_LABEL, message, at),
+            Some(Ok(Duration::ZERO)) => {
+                at_label(RETENTION_AFTER_LABEL, "must be longer than nothing", at);
+            }
+            _ => {}
         }
         match self.labels.get(RETENTION_LABEL).map(String::as_str) {
             None | Some("Keep") if after.is_some() => {
@@ -84,9 +87,7 @@ impl Metadata {
                     format!("needs the label {RETENTION_AFTER_LABEL} with a duration like 30d");
                 at_label(RETENTION_LABEL, message, at);
             }
-            Some("Delete") => {
-                at_label(RETENTION_LABEL, "Delete is not supported yet, use Keep", at);
-            }
+            Some("Delete") => {}
             Some(other) => {
                 let hint = suggestion(other, &["Keep", "Delete"]);
                 at_label(
@@ -96,6 +97,16 @@ impl Metadata {
                 );
             }
         }
+    }
+
+    /// After how long a Backup deletes what it archived, if it does.
+    pub(crate) fn delete_after(&self) -> Option<Duration> {
+        let delete = self
+            .labels
+            .get(RETENTION_LABEL)
+            .is_some_and(|policy| policy == "Delete");
+        let after = self.labels.get(RETENTION_AFTER_LABEL).filter(|_| delete)?;
+        parse_duration(after).ok()
     }
 
     /// The annotations of a Restore that act as configuration. `at` is the document's root.

@@ -42,6 +42,7 @@ impl<'a> Resolver<'a> {
         );
         job.compression = self.compression(document, spec);
         job.rollover = rollover(spec);
+        job.delete_after = document.metadata.delete_after();
         if let Some(size) = spec.write_buffer_size {
             job.write_buffer = size.0;
         }

@@ -61,6 +61,7 @@ pub(super) async fn make_begin(
         from: partition.from,
         next: partition.until,
         records: partition.records(),
+        left_out: partition.left_out.clone(),
     };
     let topics = plan.topics.iter().map(|topic| TopicRecord {
         source: topic.mapping.source.clone(),
