@@ -46,11 +46,20 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let seconds = format!("-max_total_time={}", options.seconds);
     for target in targets {
+        // What it finds goes into the first folder; what is checked in is only read.
+        let found = root().join("fuzz/target/corpus").join(&target);
+        let kept = root().join("fuzz/corpus").join(&target);
+        for folder in [&found, &kept] {
+            std::fs::create_dir_all(folder)?;
+        }
+        let (found, kept) = (found.display().to_string(), kept.display().to_string());
         eprintln!("\n== {target} ==");
         run_command(&mut fuzz(&["build", &target]))?;
         run_command(&mut fuzz(&[
             "run",
             &target,
+            &found,
+            &kept,
             "--",
             &seconds,
             "-rss_limit_mb=4096",

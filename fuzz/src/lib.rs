@@ -1,0 +1,7 @@
+//! What the fuzz targets do with their input: an answer or an error, never a panic, and never much memory.
+//!
+//! The crates' tests include these files and run the corpus through them: see `crates/*/tests/corpus.rs`.
+
+pub mod archive;
+pub mod batches;
+pub mod resources;
