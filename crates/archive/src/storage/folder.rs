@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use armory_failpoints::{Point, reach};
 use bytes::Bytes;
 
+use super::trace::{Operation, note};
 use super::{Aged, Created, Listing, io_error};
 use crate::error::ArchiveError;
 use crate::names::new_nonce;
@@ -84,7 +85,7 @@ impl Folder {
     pub(super) fn replace(&self, relative: &str, content: &[u8]) -> Result<(), ArchiveError> {
         let path = self.path(relative);
         let temporary = self.write_temporary(&path, content)?;
-        fs::rename(&temporary, &path).map_err(io_error("replace", &path))?;
+        rename(&temporary, &path, "replace")?;
         sync_parent(&path)
     }
 
@@ -156,7 +157,10 @@ impl Folder {
     /// Makes a directory with all above it, durably.
     pub(crate) fn make_directory(&self, path: &Path) -> Result<(), ArchiveError> {
         match fs::create_dir(path) {
-            Ok(()) => sync_parent(path),
+            Ok(()) => {
+                note(|| Operation::FolderMade(path.to_owned()));
+                sync_parent(path)
+            }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let parent = path
@@ -187,7 +191,9 @@ impl Folder {
             }
             opened => opened,
         };
-        file.map_err(io_error("create", path))
+        let file = file.map_err(io_error("create", path))?;
+        note(|| Operation::Created(path.to_owned()));
+        Ok(file)
     }
 
     fn write_temporary(&self, target: &Path, content: &[u8]) -> Result<PathBuf, ArchiveError> {
@@ -196,8 +202,10 @@ impl Folder {
         let temporary = PathBuf::from(name);
         let mut file = self.create_file(&temporary)?;
         file.write_all(content)
-            .and_then(|()| file.sync_all())
             .map_err(io_error("write", &temporary))?;
+        note(|| Operation::Wrote(temporary.clone(), content.to_vec()));
+        file.sync_all().map_err(io_error("sync", &temporary))?;
+        note(|| Operation::Synced(temporary.clone()));
         Ok(temporary)
     }
 }
@@ -205,17 +213,31 @@ impl Folder {
 /// Gives `existing` the further name `name`, unless that exists. The name is durable after [`sync_parent`].
 pub(crate) fn link(existing: &Path, name: &Path) -> Result<Created, ArchiveError> {
     match fs::hard_link(existing, name) {
-        Ok(()) => Ok(Created::Yes),
+        Ok(()) => {
+            note(|| Operation::Linked(existing.to_owned(), name.to_owned()));
+            Ok(Created::Yes)
+        }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Created::Exists),
         Err(error) => Err(io_error("link", name)(error)),
     }
 }
 
+/// Gives a file another name, replacing what has it; `action` says for what. The name is durable after [`sync_parent`].
+pub(crate) fn rename(from: &Path, to: &Path, action: &'static str) -> Result<(), ArchiveError> {
+    fs::rename(from, to).map_err(io_error(action, to))?;
+    note(|| Operation::Renamed(from.to_owned(), to.to_owned()));
+    Ok(())
+}
+
 /// Removes a file, which may be gone already.
 pub(crate) fn remove(path: &Path) -> Result<(), ArchiveError> {
     match fs::remove_file(path) {
-        Err(error) if !is_absent(&error) => Err(io_error("remove", path)(error)),
-        _ => Ok(()),
+        Ok(()) => {
+            note(|| Operation::Removed(path.to_owned()));
+            Ok(())
+        }
+        Err(error) if is_absent(&error) => Ok(()),
+        Err(error) => Err(io_error("remove", path)(error)),
     }
 }
 
@@ -227,7 +249,9 @@ pub(crate) fn sync_parent(path: &Path) -> Result<(), ArchiveError> {
     };
     File::open(parent)
         .and_then(|folder| folder.sync_all())
-        .map_err(io_error("sync the folder", parent))
+        .map_err(io_error("sync the folder", parent))?;
+    note(|| Operation::FolderSynced(parent.to_owned()));
+    Ok(())
 }
 
 fn is_absent(error: &std::io::Error) -> bool {

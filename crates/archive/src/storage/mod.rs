@@ -4,13 +4,14 @@
 
 mod folder;
 mod objects;
+pub(crate) mod trace;
 
 use std::ops::Range;
 use std::path::PathBuf;
 
 use bytes::Bytes;
 
-pub(crate) use folder::{Folder, TEMPORARY, link, remove, sync_parent};
+pub(crate) use folder::{Folder, TEMPORARY, link, remove, rename, sync_parent};
 pub(crate) use objects::Objects;
 
 use crate::error::ArchiveError;

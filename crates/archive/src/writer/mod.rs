@@ -3,6 +3,8 @@
 pub(crate) mod content;
 mod memory;
 mod open_file;
+#[cfg(test)]
+mod power_cuts;
 mod recover;
 mod resume;
 mod segment;

@@ -10,6 +10,7 @@ use super::content::Content;
 use super::sidecar::{Mark, Sidecar, SidecarHeader};
 use crate::error::ArchiveError;
 use crate::gaps::{Gap, Gaps};
+use crate::storage::trace::{Operation, note};
 use crate::storage::{Folder, io_error};
 
 /// The file of an open segment.
@@ -103,6 +104,7 @@ impl OpenFile {
         }
         let mut slices = [IoSlice::new(&self.buffer), IoSlice::new(bytes)];
         write_all(&self.file, &mut slices).map_err(io_error("write", &self.path))?;
+        note(|| Operation::Wrote(self.path.clone(), [&self.buffer, bytes].concat()));
         self.buffer.clear();
         Ok(())
     }
@@ -116,13 +118,19 @@ impl OpenFile {
         let buffer = std::mem::take(&mut self.buffer);
         (&self.file)
             .write_all(&buffer)
-            .map_err(io_error("write", &self.path))
+            .map_err(io_error("write", &self.path))?;
+        note(|| Operation::Wrote(self.path.clone(), buffer));
+        Ok(())
     }
 
     /// Makes the batches durable, without moving the mark: for the moment before the segment is published.
     pub(crate) fn sync(&mut self) -> Result<(), ArchiveError> {
         self.write_out()?;
-        self.file.sync_data().map_err(io_error("sync", &self.path))
+        self.file
+            .sync_data()
+            .map_err(io_error("sync", &self.path))?;
+        note(|| Operation::Synced(self.path.clone()));
+        Ok(())
     }
 
     /// Makes everything durable and moves the mark. `digest` is that of the batches so far.

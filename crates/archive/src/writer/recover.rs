@@ -15,7 +15,8 @@ use crate::chain::Chain;
 use crate::error::ArchiveError;
 use crate::layout;
 use crate::manifest::EpochStart;
-use crate::storage::{Folder, blocking, io_error, remove, sync_parent};
+use crate::storage::trace::{Operation, note};
+use crate::storage::{Folder, blocking, io_error, remove, rename, sync_parent};
 use crate::tail::{self, BatchStream, StreamError, Tail};
 
 /// The extension of an open segment that was put aside: nobody reads it.
@@ -140,6 +141,7 @@ impl PartitionWriter {
         } = tail;
         file.set_len(content.raw_bytes)
             .map_err(io_error("cut", &paths.segment))?;
+        note(|| Operation::Cut(paths.segment.clone(), content.raw_bytes));
         if content.next == content.base {
             remove(&paths.segment)?;
             return remove(&paths.sidecar);
@@ -224,6 +226,6 @@ fn put_aside(paths: &OpenPaths) -> Result<(), ArchiveError> {
         segment = %paths.segment.display(), aside = %aside.display(),
         "an open segment does not follow the chain and is put aside"
     );
-    fs::rename(&paths.segment, &aside).map_err(io_error("rename", &paths.segment))?;
+    rename(&paths.segment, &aside, "put aside")?;
     sync_parent(&aside)
 }

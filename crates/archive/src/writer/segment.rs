@@ -23,6 +23,7 @@ use crate::gaps::{Gap, GapCause};
 use crate::layout;
 use crate::manifest::{IndexEntry, Segment};
 use crate::names::new_nonce;
+use crate::storage::trace::{Operation, note};
 use crate::storage::{
     Created, Folder, Objects, Storage, TEMPORARY, blocking, io_error, link, remove, sync_parent,
 };
@@ -293,6 +294,11 @@ fn publish(
         let mut out = folder.create_file(&temporary)?;
         compress_file(open.file(), &mut out, level, &mut stored)
             .map_err(io_error("compress to", &temporary))?;
+        note(|| {
+            let content = std::fs::read(&temporary).unwrap_or_default();
+            Operation::Wrote(temporary.clone(), content)
+        });
+        note(|| Operation::Synced(temporary.clone()));
         link_new(&temporary, &path)?;
         remove(&temporary)?;
     }

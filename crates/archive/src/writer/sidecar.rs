@@ -16,7 +16,8 @@ use crate::gaps::{Gap, Gaps};
 use crate::manifest::EpochStart;
 use crate::names::{PartitionKey, TopicId, WriterIdentity, new_nonce};
 use crate::sealed::{self, FORMAT};
-use crate::storage::{TEMPORARY, io_error, sync_parent};
+use crate::storage::trace::{Operation, note};
+use crate::storage::{TEMPORARY, io_error, rename, sync_parent};
 
 /// Lines are gathered into one when the file is larger than this and four times what it was then.
 const COMPACT_ABOVE: u64 = 64 << 10;
@@ -123,9 +124,11 @@ impl Sidecar {
             .open(&self.path)
             .and_then(|mut file| {
                 file.write_all(&line)?;
+                note(|| Operation::Wrote(self.path.clone(), line.clone()));
                 file.sync_data()
             })
             .map_err(io_error("write", &self.path))?;
+        note(|| Operation::Synced(self.path.clone()));
         self.size += line.len() as u64;
         Ok(())
     }
@@ -143,12 +146,15 @@ impl Sidecar {
         let temporary = PathBuf::from(temporary);
         fs::File::create_new(&temporary)
             .and_then(|mut file| {
+                note(|| Operation::Created(temporary.clone()));
                 file.write_all(&lines)?;
+                note(|| Operation::Wrote(temporary.clone(), lines.clone()));
                 file.sync_all()
             })
             .map_err(io_error("write", &temporary))?;
+        note(|| Operation::Synced(temporary.clone()));
         reach(Point::SidecarWritten);
-        fs::rename(&temporary, &self.path).map_err(io_error("replace", &self.path))?;
+        rename(&temporary, &self.path, "replace")?;
         sync_parent(&self.path)?;
         self.size = lines.len() as u64;
         self.compacted_size = self.size;
