@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use armory_testkit::{cache, java, kafka, s3};
+use armory_testkit::{azurite, cache, java, kafka, s3, seaweedfs};
 
 use crate::commands::{installed, run as run_command};
 
@@ -42,6 +42,8 @@ pub(crate) fn run() -> Result<()> {
     )?;
     need("mvn", "Maven (Debian: maven)")?;
     need("go", "Go 1.24 or newer")?;
+    need("node", "Node 20 or newer (Debian: nodejs)")?;
+    need("npm", "npm (Debian: npm)")?;
     need("python3", "Python 3 with venv (Debian: python3-venv)")?;
     let have = |what: &str, path: PathBuf| eprintln!("{what}: {}", path.display());
     have(
@@ -50,6 +52,11 @@ pub(crate) fn run() -> Result<()> {
     );
     java::class_path()?;
     have(&format!("versitygw {}", s3::VERSION), s3::server()?);
+    have(
+        &format!("SeaweedFS {}", seaweedfs::VERSION),
+        seaweedfs::server()?,
+    );
+    have(&format!("Azurite {}", azurite::VERSION), azurite::server()?);
     for tool in [NEXTEST, DENY] {
         have(&format!("{} {}", tool.name, tool.version), tool.path()?);
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::names::{PartitionKey, WriterIdentity};
 use crate::prune::PruneReason;
@@ -187,13 +188,29 @@ pub enum ArchiveError {
         /// The cause.
         source: std::io::Error,
     },
+    /// The store does not let these credentials do it.
+    #[error(
+        "cannot {action} {place}: the credentials do not allow it; a backup needs to read, list, write and delete, everything else to read and list: {source}"
+    )]
+    Denied {
+        /// What was tried.
+        action: &'static str,
+        /// The object, with the store's name.
+        place: String,
+        /// The cause.
+        source: object_store::Error,
+    },
     /// A store operation failed, after all retries.
-    #[error("cannot {action} {place}: {source}")]
+    #[error("cannot {action} {place}, tried {tries} times in {} s: {source}", spent.as_secs())]
     Store {
         /// What was tried.
         action: &'static str,
         /// The object, with the store's name.
         place: String,
+        /// How often; more than once only for failures that may pass.
+        tries: u32,
+        /// How long.
+        spent: Duration,
         /// The cause.
         source: object_store::Error,
     },
@@ -208,6 +225,7 @@ impl ArchiveError {
                 | Self::Locked { .. }
                 | Self::ChainBroken { .. }
                 | Self::Io { .. }
+                | Self::Denied { .. }
                 | Self::Store { .. }
         )
     }

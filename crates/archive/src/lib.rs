@@ -20,6 +20,7 @@ mod archive;
 mod catalog;
 mod chain;
 mod codec;
+pub mod conformance;
 mod epochs;
 mod error;
 mod gaps;
@@ -55,7 +56,7 @@ pub use heads::ChainEnd;
 pub use history::{HistoryPart, MissingSegment};
 pub use journal::{Journal, JournalReader};
 pub use lineage::{Fork, LineageEntry};
-pub use location::{Location, S3Options, parse_url};
+pub use location::{AzureOptions, GcsOptions, Location, S3Options};
 pub use manifest::{EpochStart, IndexEntry, Manifest, Segment, Timestamps};
 pub use names::{PartitionKey, TopicId, TopicKey, WriterIdentity};
 pub use prune::{

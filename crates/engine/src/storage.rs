@@ -1,15 +1,15 @@
 //! From the plain data of a job to the archive's own types.
 
-use armory_archive::{Codec, Location, S3Options, TopicKey, parse_url};
+use armory_archive::{AzureOptions, Codec, GcsOptions, Location, S3Options, TopicKey};
 use armory_kafka::TopicMetadata;
-use armory_resources::job::{CompressionAlgorithm, CompressionSpec, StorageLocation};
+use armory_resources::job::{CompressionAlgorithm, CompressionSpec, Secret, StorageLocation};
 
 use crate::EngineError;
 
-/// The archive's place.
+/// The archive's place. Secrets are read now.
 pub fn location(storage: &StorageLocation) -> Result<Location, EngineError> {
-    match storage {
-        StorageLocation::Folder { path } => Ok(Location::Folder(path.clone())),
+    let location = match storage {
+        StorageLocation::Folder { path } => Location::Folder(path.clone()),
         StorageLocation::S3 {
             bucket,
             prefix,
@@ -18,30 +18,54 @@ pub fn location(storage: &StorageLocation) -> Result<Location, EngineError> {
             force_path_style,
             credentials,
         } => {
-            let reveal = |secret: &armory_resources::job::Secret| {
-                secret.reveal().map_err(|source| EngineError::Secret {
-                    what: "the storage's credentials",
-                    source,
-                })
-            };
-            let (access_key, secret_key) = match credentials {
-                Some(keys) => (
-                    Some(reveal(&keys.access_key_id)?),
-                    Some(reveal(&keys.secret_access_key)?),
-                ),
-                None => (None, None),
-            };
+            let keys = credentials.as_ref();
             let options = S3Options {
                 region: region.clone(),
                 endpoint: endpoint.clone(),
                 path_style: force_path_style.then_some(true),
-                access_key,
-                secret_key,
+                access_key: reveal(keys.map(|keys| &keys.access_key_id))?,
+                secret_key: reveal(keys.map(|keys| &keys.secret_access_key))?,
                 session_token: None,
             };
-            Ok(parse_url(&format!("s3://{bucket}/{prefix}"), &options)?)
+            Location::s3(bucket, prefix, &options)?
         }
-    }
+        StorageLocation::Gcs {
+            bucket,
+            prefix,
+            endpoint,
+            service_account,
+        } => {
+            let options = GcsOptions {
+                endpoint: endpoint.clone(),
+                service_account: reveal(service_account.as_ref())?,
+            };
+            Location::gcs(bucket, prefix, &options)?
+        }
+        StorageLocation::Azure {
+            account,
+            container,
+            directory,
+            endpoint,
+            sas_token,
+        } => {
+            let options = AzureOptions {
+                endpoint: endpoint.clone(),
+                sas_token: reveal(sas_token.as_ref())?,
+            };
+            Location::azure(account, container, directory, &options)?
+        }
+    };
+    Ok(location)
+}
+
+fn reveal(secret: Option<&Secret>) -> Result<Option<String>, EngineError> {
+    let reveal = |secret: &Secret| {
+        secret.reveal().map_err(|source| EngineError::Secret {
+            what: "the storage's credentials",
+            source,
+        })
+    };
+    secret.map(reveal).transpose()
 }
 
 /// Where the incarnation of a topic lies.

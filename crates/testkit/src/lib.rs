@@ -1,4 +1,4 @@
-//! Starts the real parts that tests need: Apache Kafka, an S3 server, Kafka's own clients, built guests.
+//! Starts the real parts that tests need: Apache Kafka, object stores, Kafka's own clients, built guests.
 //!
 //! Armory is judged against the programs that its users run, not against doubles of them. A test asks for
 //! what it needs and gets it running on loopback with free ports:
@@ -22,7 +22,9 @@
 //! [`cache`], and what is missing is fetched on first use. A process that a test started never outlives the
 //! test, however that ends: see [`process`].
 
+pub mod azurite;
 pub mod cache;
+pub mod gcs;
 pub mod guests;
 mod http;
 pub mod java;
@@ -30,15 +32,26 @@ pub mod kafka;
 mod ports;
 pub mod process;
 pub mod s3;
+pub mod seaweedfs;
 pub mod store_proxy;
 
+pub use azurite::Azurite;
+pub use gcs::Gcs;
 pub use kafka::{Codec, Comparison, Dataset, DatasetSummary, Ending, Kafka, KafkaOptions};
 pub use kafka::{Record, TimestampType};
 pub use s3::S3;
+pub use seaweedfs::SeaweedFs;
 pub use store_proxy::{StoreFault, StoreProxy, StoreRule};
 
 /// A name that no other test uses: `prefix` and a random suffix, legal as a topic, bucket and file name.
 pub fn unique(prefix: &str) -> String {
     let random = uuid::Uuid::new_v4().simple().to_string();
     format!("{prefix}-{}", &random[..12])
+}
+
+/// A folder for a server's data that is removed with it: in memory where there is such a place.
+fn memory_folder(prefix: &str) -> anyhow::Result<tempfile::TempDir> {
+    let memory = Some(std::path::PathBuf::from("/dev/shm")).filter(|folder| folder.is_dir());
+    let parent = memory.unwrap_or_else(std::env::temp_dir);
+    Ok(tempfile::Builder::new().prefix(prefix).tempdir_in(parent)?)
 }

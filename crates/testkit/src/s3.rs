@@ -68,11 +68,7 @@ impl S3 {
     }
 
     fn try_start(server: &Path) -> Result<S3> {
-        let parent = Some(PathBuf::from("/dev/shm")).filter(|folder| folder.is_dir());
-        let parent = parent.unwrap_or_else(std::env::temp_dir);
-        let folder = tempfile::Builder::new()
-            .prefix("armory-s3-")
-            .tempdir_in(parent)?;
+        let folder = crate::memory_folder("armory-s3-")?;
         let bucket = "backups".to_owned();
         // A bucket is a folder below the server's root.
         std::fs::create_dir_all(folder.path().join("objects").join(&bucket))?;

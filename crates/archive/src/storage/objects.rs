@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
+use object_store::{GetOptions, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
 use tokio::time::Instant;
 
 use super::{Aged, Created, Listing};
@@ -23,6 +23,14 @@ const PARTS_IN_FLIGHT: usize = 4;
 const RETRY_BUDGET: Duration = Duration::from_secs(300);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// What an operation failed with in the end.
+struct Failure {
+    source: object_store::Error,
+    tries: u32,
+    /// Since the first failure.
+    spent: Duration,
+}
 
 /// A prefix in an object store.
 #[derive(Debug, Clone)]
@@ -51,19 +59,37 @@ impl Objects {
             (false, true) => self.prefix.to_string(),
             (false, false) => format!("{}/{relative}", self.prefix),
         };
-        Path::parse(joined).map_err(|error| self.error("use", relative, error.into()))
+        Path::parse(joined).map_err(|error| {
+            let failure = Failure {
+                source: error.into(),
+                tries: 1,
+                spent: Duration::ZERO,
+            };
+            self.error("use", relative, failure)
+        })
     }
 
-    fn error(
-        &self,
-        action: &'static str,
-        relative: &str,
-        source: object_store::Error,
-    ) -> ArchiveError {
-        ArchiveError::Store {
-            action,
-            place: format!("{}/{relative}", self.display.trim_end_matches('/')),
+    fn error(&self, action: &'static str, relative: &str, failure: Failure) -> ArchiveError {
+        let place = format!("{}/{relative}", self.display.trim_end_matches('/'));
+        let Failure {
             source,
+            tries,
+            spent,
+        } = failure;
+        match source {
+            object_store::Error::PermissionDenied { .. }
+            | object_store::Error::Unauthenticated { .. } => ArchiveError::Denied {
+                action,
+                place,
+                source,
+            },
+            _ => ArchiveError::Store {
+                action,
+                place,
+                tries,
+                spent,
+                source,
+            },
         }
     }
 
@@ -73,22 +99,37 @@ impl Objects {
         action: &'static str,
         relative: &str,
         operation: impl Fn() -> F,
-    ) -> Result<T, object_store::Error> {
-        let mut give_up_at = None;
-        let mut pause = FIRST_PAUSE;
+    ) -> Result<T, Failure> {
+        let (mut tries, mut pause) = (0, FIRST_PAUSE);
+        let mut failing_since = None;
         loop {
+            tries += 1;
             let error = match operation().await {
-                Ok(value) => return Ok(value),
-                Err(error) if is_transient(&error) => error,
-                Err(error) => return Err(error),
+                Ok(value) => {
+                    if tries > 1 {
+                        tracing::info!(
+                            tries,
+                            store = &*self.display,
+                            path = relative,
+                            "could {action} at last"
+                        );
+                    }
+                    return Ok(value);
+                }
+                Err(error) => error,
             };
-            let give_up_at = *give_up_at.get_or_insert_with(|| Instant::now() + RETRY_BUDGET);
+            let since = *failing_since.get_or_insert_with(Instant::now);
             // Jitter, so that thousands of partitions do not come back at one moment.
             let wait = pause.mul_f64(rand::random_range(0.5..1.0));
-            if Instant::now() + wait > give_up_at {
-                return Err(error);
+            if !is_transient(&error) || since.elapsed() + wait > RETRY_BUDGET {
+                return Err(Failure {
+                    source: error,
+                    tries,
+                    spent: since.elapsed(),
+                });
             }
-            tracing::warn!(%error, store = &*self.display, path = relative, "cannot {action}, trying again");
+            let left = (RETRY_BUDGET - since.elapsed()).as_secs();
+            tracing::warn!(%error, tries, store = &*self.display, path = relative, "cannot {action}, trying again for {left} s");
             tokio::time::sleep(wait).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
@@ -96,7 +137,7 @@ impl Objects {
 
     pub(super) async fn get(&self, relative: &str) -> Result<Option<Bytes>, ArchiveError> {
         let path = self.path(relative)?;
-        let read = async || self.store.get(&path).await?.bytes().await;
+        let read = async || whole(self.store.get(&path).await?).await;
         absent_as_none(self.retry("read", relative, read).await)
             .map_err(|error| self.error("read", relative, error))
     }
@@ -107,7 +148,10 @@ impl Objects {
         range: Range<u64>,
     ) -> Result<Option<Bytes>, ArchiveError> {
         let path = self.path(relative)?;
-        let read = async || self.store.get_range(&path, range.clone()).await;
+        let read = async || {
+            let options = GetOptions::new().with_range(Some(range.clone()));
+            whole(self.store.get_opts(&path, options).await?).await
+        };
         absent_as_none(self.retry("read", relative, read).await)
             .map_err(|error| self.error("read", relative, error))
     }
@@ -132,10 +176,11 @@ impl Objects {
         };
         match self.retry("create", relative, create).await {
             Ok(_) => Ok(Created::Yes),
-            Err(
-                object_store::Error::AlreadyExists { .. }
-                | object_store::Error::Precondition { .. },
-            ) => Ok(Created::Exists),
+            Err(Failure {
+                source:
+                    object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. },
+                ..
+            }) => Ok(Created::Exists),
             Err(error) => Err(self.error("create", relative, error)),
         }
     }
@@ -231,6 +276,20 @@ impl Objects {
     }
 }
 
+/// The content of an answer, which has to be as long as it says: a short one would look like damage.
+async fn whole(found: object_store::GetResult) -> object_store::Result<Bytes> {
+    let expected = found.range.end - found.range.start;
+    let content = found.bytes().await?;
+    if content.len() as u64 == expected {
+        return Ok(content);
+    }
+    let came = content.len();
+    Err(object_store::Error::Generic {
+        store: "store",
+        source: format!("{came} of {expected} bytes came").into(),
+    })
+}
+
 /// Cuts consecutive pieces into payloads of `size` bytes (the last may be smaller), without copying.
 fn split(pieces: &[Bytes], size: usize) -> Vec<PutPayload> {
     let mut payloads = Vec::new();
@@ -254,13 +313,14 @@ fn split(pieces: &[Bytes], size: usize) -> Vec<PutPayload> {
     payloads
 }
 
-fn absent_as_none<T>(
-    result: Result<T, object_store::Error>,
-) -> Result<Option<T>, object_store::Error> {
+fn absent_as_none<T>(result: Result<T, Failure>) -> Result<Option<T>, Failure> {
     match result {
         Ok(value) => Ok(Some(value)),
-        Err(object_store::Error::NotFound { .. }) => Ok(None),
-        Err(error) => Err(error),
+        Err(Failure {
+            source: object_store::Error::NotFound { .. },
+            ..
+        }) => Ok(None),
+        Err(failure) => Err(failure),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::place::{Place, commit, key, options, read_all, topic, writer};
 
 /// Runs the whole suite on empty storages that `place` makes.
 pub(crate) async fn suite(place: impl Fn() -> Place) {
+    armory_archive::conformance::check(&place().location).await;
     archive_is_created_once(place()).await;
     incarnations_are_counted(place()).await;
     what_is_committed_is_read(place()).await;
@@ -640,7 +641,7 @@ async fn groups_of_workers_are_told_apart(place: Place) {
 }
 
 /// Three committed segments of a topic, and a head that knows.
-async fn archive_of_three(place: &Place) -> Archive {
+pub(crate) async fn archive_of_three(place: &Place) -> Archive {
     let archive = place.create().await;
     archive
         .genesis(&topic("orders"), genesis("c"))

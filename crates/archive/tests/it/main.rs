@@ -13,3 +13,6 @@ mod place;
 mod prune;
 #[cfg(feature = "real")]
 mod real;
+#[cfg(feature = "real")]
+mod rights;
+mod storm;

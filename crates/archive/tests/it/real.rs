@@ -1,11 +1,11 @@
-//! Against programs that others wrote: an S3 server, Kafka's own reader of log segments, zstd and gunzip.
+//! Against programs that others wrote: object stores, Kafka's own reader of log segments, zstd and gunzip.
 
 use std::path::Path;
 use std::process::Command;
 
-use armory_archive::{Codec, S3Options, WriterOptions, parse_url};
+use armory_archive::{AzureOptions, Codec, GcsOptions, Location, S3Options, WriterOptions};
 use armory_records::Compression;
-use armory_testkit::{S3, kafka, unique};
+use armory_testkit::{Azurite, Gcs, S3, SeaweedFs, kafka, unique};
 
 use crate::batches::{Shape, run};
 use crate::place::{Place, commit, options, writer};
@@ -19,26 +19,90 @@ fn prefix_in(s3: &S3) -> Place {
         secret_key: Some(s3.secret_key().to_owned()),
         ..S3Options::default()
     };
-    let url = format!("s3://{}/{}", s3.bucket(), unique("archive"));
-    Place::at(parse_url(&url, &options).unwrap())
+    Place::at(Location::s3(s3.bucket(), &unique("archive"), &options).unwrap())
+}
+
+/// A prefix, seen by who has this access key.
+fn seaweedfs_prefix(server: &SeaweedFs, prefix: &str, access_key: &str) -> Place {
+    let options = S3Options {
+        region: Some(server.region().to_owned()),
+        endpoint: Some(server.endpoint()),
+        access_key: Some(access_key.to_owned()),
+        secret_key: Some(server.secret_key().to_owned()),
+        ..S3Options::default()
+    };
+    Place::at(Location::s3(server.bucket(), prefix, &options).unwrap())
+}
+
+/// A directory, seen by who has a token with these permissions.
+fn azurite_directory(azurite: &Azurite, directory: &str, permissions: &str) -> Place {
+    let options = AzureOptions {
+        endpoint: Some(azurite.endpoint()),
+        sas_token: Some(azurite.sas_token(permissions).unwrap()),
+    };
+    let (account, container) = (azurite.account(), azurite.container());
+    Place::at(Location::azure(account, container, directory, &options).unwrap())
+}
+
+fn gcs_prefix(gcs: &Gcs) -> Place {
+    let options = GcsOptions {
+        endpoint: Some(gcs.endpoint()),
+        service_account: Some(gcs.service_account()),
+    };
+    Place::at(Location::gcs(gcs.bucket(), &unique("archive"), &options).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_s3_server_behaves_like_the_others() {
     let s3 = S3::start().unwrap();
-    crate::conformance::suite(|| prefix_in(&s3)).await;
+    let place = || prefix_in(&s3);
+    crate::conformance::suite(place).await;
+    crate::fencing::race(place).await;
+    crate::fencing::write_large_segment(place()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn on_an_s3_server_one_of_two_racing_writers_commits() {
-    let s3 = S3::start().unwrap();
-    crate::fencing::race(|| prefix_in(&s3)).await;
+async fn another_s3_server_behaves_like_the_others() {
+    let server = SeaweedFs::start().unwrap();
+    let place = || seaweedfs_prefix(&server, &unique("archive"), server.writer_key());
+    crate::conformance::suite(place).await;
+    crate::fencing::race(place).await;
+    crate::fencing::write_large_segment(place()).await;
+
+    // Who may only read and list reads everything, and is told what a writer would need.
+    let prefix = unique("archive");
+    let (writer, reader) = (
+        seaweedfs_prefix(&server, &prefix, server.writer_key()),
+        seaweedfs_prefix(&server, &prefix, server.reader_key()),
+    );
+    crate::rights::reading_needs_no_more(&writer, &reader).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn an_s3_server_takes_large_segments_in_parts() {
-    let s3 = S3::start().unwrap();
-    crate::fencing::write_large_segment(prefix_in(&s3)).await;
+async fn azure_behaves_like_the_others() {
+    let azurite = Azurite::start().unwrap();
+    // The least that a writer needs: read, create, write, delete, list.
+    let place = || azurite_directory(&azurite, &unique("archive"), "rcwdl");
+    crate::conformance::suite(place).await;
+    crate::fencing::race(place).await;
+    crate::fencing::write_large_segment(place()).await;
+
+    let directory = unique("archive");
+    let (writer, reader) = (
+        azurite_directory(&azurite, &directory, "rcwdl"),
+        azurite_directory(&azurite, &directory, "rl"),
+    );
+    crate::rights::reading_needs_no_more(&writer, &reader).await;
+}
+
+/// The double: see its documentation for what this shows, and what not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_double_of_google_cloud_storage_behaves_like_the_others() {
+    let gcs = Gcs::start().unwrap();
+    let place = || gcs_prefix(&gcs);
+    crate::conformance::suite(place).await;
+    crate::fencing::race(place).await;
+    crate::fencing::write_large_segment(place()).await;
 }
 
 fn output(command: &mut Command) -> String {

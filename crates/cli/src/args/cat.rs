@@ -18,7 +18,7 @@ Examples:
   armory cat s3://backups/kafka orders --limit 10
   armory cat ./archive orders --partition 0 -o raw > 00000000000000000000.log")]
 pub(crate) struct CatArguments {
-    /// Where the archive lies: a folder, file:///path, or s3://bucket/prefix
+    /// Where the archive lies: a folder, s3://bucket/prefix, gs://bucket/prefix or az://account/container/directory
     #[arg(value_name = "STORAGE", value_parser = parse_storage)]
     pub(crate) storage: StorageLocation,
 

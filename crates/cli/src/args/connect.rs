@@ -83,9 +83,9 @@ pub(super) fn parse_property(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// How to reach S3.
+/// How to reach object stores.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "S3 options")]
+#[command(next_help_heading = "Storage options")]
 pub(crate) struct StorageFlags {
     /// Another server than Amazon's, e.g. http://localhost:9000; buckets are then named in the path
     #[arg(
@@ -104,21 +104,46 @@ pub(crate) struct StorageFlags {
         hide_env_values = true
     )]
     s3_region: Option<String>,
+
+    /// Another server than Google's, e.g. http://localhost:4443
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "GOOGLE_BASE_URL",
+        hide_env_values = true
+    )]
+    gcs_endpoint: Option<String>,
+
+    /// The address of the Azure account, where its name does not tell it, e.g.
+    /// http://localhost:10000/devstoreaccount1
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "AZURE_STORAGE_ENDPOINT",
+        hide_env_values = true
+    )]
+    azure_endpoint: Option<String>,
 }
 
 impl StorageFlags {
-    /// Completes a storage of S3; leaves others as they are.
+    /// Completes a storage; what its URL says stays.
     pub(crate) fn complete(&self, mut storage: StorageLocation) -> StorageLocation {
-        if let StorageLocation::S3 {
-            region,
-            endpoint,
-            force_path_style,
-            ..
-        } = &mut storage
-        {
-            region.clone_from(&self.s3_region);
-            endpoint.clone_from(&self.s3_endpoint);
-            *force_path_style = self.s3_endpoint.is_some();
+        match &mut storage {
+            StorageLocation::Folder { .. } => {}
+            StorageLocation::S3 {
+                region,
+                endpoint,
+                force_path_style,
+                ..
+            } => {
+                region.clone_from(&self.s3_region);
+                endpoint.clone_from(&self.s3_endpoint);
+                *force_path_style = self.s3_endpoint.is_some();
+            }
+            StorageLocation::Gcs { endpoint, .. } => endpoint.clone_from(&self.gcs_endpoint),
+            StorageLocation::Azure { endpoint, .. } => {
+                *endpoint = endpoint.take().or_else(|| self.azure_endpoint.clone());
+            }
         }
         storage
     }

@@ -58,7 +58,7 @@ pub(crate) struct SnapshotArguments {
     #[command(flatten)]
     pub(crate) cluster: ClusterFlags,
 
-    /// Where the archive lies: a folder, file:///path, or s3://bucket/prefix
+    /// Where the archive lies: a folder, s3://bucket/prefix, gs://bucket/prefix or az://account/container/directory
     #[arg(long, value_name = "URL", value_parser = parse_storage)]
     pub(crate) storage: StorageLocation,
 
@@ -77,7 +77,7 @@ pub(crate) struct SnapshotArguments {
 /// What is translated by which restore.
 #[derive(Debug, Args)]
 pub(crate) struct Translation {
-    /// Where the archive lies: a folder, file:///path, or s3://bucket/prefix
+    /// Where the archive lies: a folder, s3://bucket/prefix, gs://bucket/prefix or az://account/container/directory
     #[arg(long, value_name = "URL", value_parser = parse_storage)]
     pub(crate) storage: StorageLocation,
 

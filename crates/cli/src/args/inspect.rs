@@ -17,7 +17,7 @@ Examples:
   armory inspect s3://backups/kafka orders
   armory inspect ./archive orders --gaps -o json")]
 pub(crate) struct InspectArguments {
-    /// Where the archive lies: a folder, file:///path, or s3://bucket/prefix
+    /// Where the archive lies: a folder, s3://bucket/prefix, gs://bucket/prefix or az://account/container/directory
     #[arg(value_name = "STORAGE", value_parser = parse_storage)]
     pub(crate) storage: StorageLocation,
 

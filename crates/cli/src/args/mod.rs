@@ -28,7 +28,7 @@ pub(crate) use verify::VerifyArguments;
 
 /// Back up Kafka topics, and restore them.
 ///
-/// Armory streams topics into a storage (a folder or S3) as the very bytes that the brokers sent, and puts them
+/// Armory streams topics into a storage (a folder, S3, Google Cloud Storage or Azure Blob Storage) as the very bytes that the brokers sent, and puts them
 /// back, on the same or on another cluster. On both ways records can pass through WASI plugins.
 #[derive(Debug, Parser)]
 #[command(name = "armory", version, max_term_width = 100, after_long_help = AFTER_HELP)]
@@ -49,7 +49,9 @@ Exit codes:
 Environment:
   ARMORY_LOG   which logs are written, e.g. debug or armory_kafka=trace; comes before RUST_LOG and the flags
   RUST_LOG     the same
-  AWS_*        credentials and region of S3 storages, where nothing else gives them";
+  AWS_*        credentials and region of S3 storages, where nothing else gives them
+  GOOGLE_*     credentials of gs:// storages, e.g. GOOGLE_APPLICATION_CREDENTIALS or GOOGLE_SERVICE_ACCOUNT_KEY
+  AZURE_*      credentials of az:// storages, e.g. AZURE_STORAGE_SAS_TOKEN or AZURE_STORAGE_ACCOUNT_KEY";
 
 /// Which logs are written to standard error.
 #[derive(Debug, Args)]

@@ -38,7 +38,7 @@ pub(crate) struct RestoreArguments {
     #[command(flatten)]
     pub(crate) documents: Documents,
 
-    /// Where the archive lies: a folder, file:///path, or s3://bucket/prefix
+    /// Where the archive lies: a folder, s3://bucket/prefix, gs://bucket/prefix or az://account/container/directory
     #[arg(long, value_name = "URL", value_parser = parse_storage, required_unless_present = "files")]
     pub(crate) storage: Option<StorageLocation>,
 

@@ -22,7 +22,7 @@ Examples:
   armory verify ./archive --deep -o json > report.json
   armory verify ./archive --deep --rate 20MiB --state verify.json")]
 pub(crate) struct VerifyArguments {
-    /// Where the archive lies: a folder, file:///path, or s3://bucket/prefix
+    /// Where the archive lies: a folder, s3://bucket/prefix, gs://bucket/prefix or az://account/container/directory
     #[arg(value_name = "STORAGE", value_parser = parse_storage)]
     pub(crate) storage: StorageLocation,
 

@@ -18,7 +18,14 @@ use assert_cmd::Command;
 /// The command, free of the environment's opinions.
 pub fn armory() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_armory"));
-    for name in ["ARMORY_LOG", "RUST_LOG", "AWS_ENDPOINT_URL", "AWS_REGION"] {
+    for name in [
+        "ARMORY_LOG",
+        "RUST_LOG",
+        "AWS_ENDPOINT_URL",
+        "AWS_REGION",
+        "GOOGLE_BASE_URL",
+        "AZURE_STORAGE_ENDPOINT",
+    ] {
         command.env_remove(name);
     }
     command

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use backup::{BackupJob, CompressionAlgorithm, CompressionSpec, Rollover, TopicSelection};
 pub use plugin::{PluginEntry, PluginErrorAction, PluginErrorPolicy, PluginLimits, PluginSource};
 pub use restore::{Incarnation, PartitionRange, RestoreJob, TimeRange, TopicMapping};
+pub(crate) use storage::azure_account;
 pub use storage::{S3Credentials, Secret, StorageLocation, StorageUrlError};
 pub use work_group::{WorkGroup, Worker};
 

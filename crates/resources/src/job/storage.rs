@@ -30,6 +30,32 @@ pub enum StorageLocation {
         /// `None` is what the environment gives: variables, web identity, instance role.
         credentials: Option<S3Credentials>,
     },
+    /// A bucket of Google Cloud Storage.
+    Gcs {
+        /// The bucket.
+        bucket: String,
+        /// The archive's root inside the bucket, without slashes around it; empty is the bucket's root.
+        prefix: String,
+        /// Another server than Google's.
+        endpoint: Option<String>,
+        /// The JSON of a service account's key. `None` is what the environment gives: variables, the file of `gcloud`,
+        /// workload identity, the machine's account.
+        service_account: Option<Secret>,
+    },
+    /// A container of Azure Blob Storage.
+    Azure {
+        /// The storage account.
+        account: String,
+        /// The container.
+        container: String,
+        /// The archive's root inside the container, without slashes around it; empty is the container's root.
+        directory: String,
+        /// The account's address where it is not `https://<account>.blob.core.windows.net`.
+        endpoint: Option<String>,
+        /// A shared access signature. `None` is what the environment gives: variables, workload identity, managed
+        /// identity.
+        sas_token: Option<Secret>,
+    },
 }
 
 /// An access key of S3.
@@ -42,28 +68,32 @@ pub struct S3Credentials {
     pub secret_access_key: Secret,
 }
 
+/// What a storage of the command line looks like.
+const FORMS: &str = "a folder, file:///path, s3://bucket/prefix, gs://bucket/prefix, az://account/container/directory or https://account.blob.core.windows.net/container/directory";
+
 /// A text that is not a storage.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StorageUrlError {
-    /// The scheme of a storage that is to come.
-    #[error("{0}: {1} storages are not supported yet; use a folder, file:// or s3://bucket/prefix")]
-    NotYet(String, &'static str),
     /// No scheme that we know.
-    #[error("{0}: unknown kind of storage; use a folder, file:// or s3://bucket/prefix")]
+    #[error("{0}: unknown kind of storage; use {FORMS}")]
     UnknownScheme(String),
-    /// No bucket in an `s3://`.
-    #[error("{0}: the bucket is missing; write s3://bucket/prefix")]
-    NoBucket(String),
+    /// No bucket, or no account and container. Then comes how it is written.
+    #[error("{0}: the bucket or container is missing; write {1}")]
+    Incomplete(String, &'static str),
+    /// `https://` of something else than Azure.
+    #[error("{0}: this is no address of Azure Blob Storage; use {FORMS}")]
+    NotAzure(String),
     /// `file://` of another host, or empty.
     #[error("{0}: a file URL needs an absolute path: file:///path")]
     FileUrl(String),
     /// Nothing at all.
-    #[error("a storage cannot be empty; use a folder, file:// or s3://bucket/prefix")]
+    #[error("a storage cannot be empty; use {FORMS}")]
     Empty,
 }
 
 impl StorageLocation {
-    /// Reads a storage of the command line: a folder, `file:///path`, or `s3://bucket/prefix`.
+    /// Reads a storage of the command line: a folder, `file:///path`, `s3://bucket/prefix`, `gs://bucket/prefix`,
+    /// `az://account/container/directory`, or Azure's own `https://account.blob.core.windows.net/container/directory`.
     pub fn parse(text: &str) -> Result<StorageLocation, StorageUrlError> {
         if text.is_empty() {
             return Err(StorageUrlError::Empty);
@@ -71,38 +101,89 @@ impl StorageLocation {
         let Some((scheme, rest)) = text.split_once("://") else {
             return Ok(StorageLocation::Folder { path: text.into() });
         };
+        let incomplete = |form| StorageUrlError::Incomplete(text.to_owned(), form);
+        let (first, below) = rest.split_once('/').unwrap_or((rest, ""));
+        let below = below.trim_matches('/').to_owned();
         match scheme {
             "file" if rest.starts_with('/') => Ok(StorageLocation::Folder { path: rest.into() }),
             "file" => Err(StorageUrlError::FileUrl(text.to_owned())),
-            "s3" => {
-                let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-                if bucket.is_empty() {
-                    return Err(StorageUrlError::NoBucket(text.to_owned()));
+            "s3" if first.is_empty() => Err(incomplete("s3://bucket/prefix")),
+            "s3" => Ok(StorageLocation::S3 {
+                bucket: first.to_owned(),
+                prefix: below,
+                region: None,
+                endpoint: None,
+                force_path_style: false,
+                credentials: None,
+            }),
+            "gs" if first.is_empty() => Err(incomplete("gs://bucket/prefix")),
+            "gs" => Ok(StorageLocation::Gcs {
+                bucket: first.to_owned(),
+                prefix: below,
+                endpoint: None,
+                service_account: None,
+            }),
+            "az" => azure(first, &below, None)
+                .ok_or_else(|| incomplete("az://account/container/directory")),
+            "https" => match first.split_once('.') {
+                Some((account, domain)) if domain.starts_with("blob.") => {
+                    let endpoint = (domain != AZURE_DOMAIN).then(|| format!("https://{first}"));
+                    let form = "https://account.blob.core.windows.net/container/directory";
+                    azure(account, &below, endpoint).ok_or_else(|| incomplete(form))
                 }
-                Ok(StorageLocation::S3 {
-                    bucket: bucket.to_owned(),
-                    prefix: prefix.trim_matches('/').to_owned(),
-                    region: None,
-                    endpoint: None,
-                    force_path_style: false,
-                    credentials: None,
-                })
-            }
-            "gs" => Err(StorageUrlError::NotYet(text.to_owned(), "Google Cloud")),
-            "az" | "abfs" | "abfss" => Err(StorageUrlError::NotYet(text.to_owned(), "Azure")),
+                _ => Err(StorageUrlError::NotAzure(text.to_owned())),
+            },
             _ => Err(StorageUrlError::UnknownScheme(text.to_owned())),
         }
     }
 }
 
+/// Where the accounts of Azure's public cloud live.
+const AZURE_DOMAIN: &str = "blob.core.windows.net";
+
+/// `below` is a container, and a directory if there is one.
+fn azure(account: &str, below: &str, endpoint: Option<String>) -> Option<StorageLocation> {
+    let (container, directory) = below.split_once('/').unwrap_or((below, ""));
+    (!account.is_empty() && !container.is_empty()).then(|| StorageLocation::Azure {
+        account: account.to_owned(),
+        container: container.to_owned(),
+        directory: directory.to_owned(),
+        endpoint,
+        sas_token: None,
+    })
+}
+
+/// The account whose address this is: the first part of the host's name, or the path of an emulator
+/// (`http://127.0.0.1:10000/account`). `None` if it is neither.
+pub(crate) fn azure_account(location: &str) -> Option<&str> {
+    let rest = location
+        .strip_prefix("https://")
+        .or_else(|| location.strip_prefix("http://"))?;
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let path = path.trim_matches('/');
+    match host.split_once('.') {
+        Some((account, domain)) if domain.starts_with("blob.") && path.is_empty() => Some(account),
+        _ if !path.is_empty() && !path.contains('/') && !host.contains(".blob.") => Some(path),
+        _ => None,
+    }
+}
+
 impl fmt::Display for StorageLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StorageLocation::Folder { path } => path.display().fmt(f),
-            StorageLocation::S3 { bucket, prefix, .. } if prefix.is_empty() => {
-                write!(f, "s3://{bucket}")
-            }
-            StorageLocation::S3 { bucket, prefix, .. } => write!(f, "s3://{bucket}/{prefix}"),
+        let (bucket, below) = match self {
+            StorageLocation::Folder { path } => return path.display().fmt(f),
+            StorageLocation::S3 { bucket, prefix, .. } => (format!("s3://{bucket}"), prefix),
+            StorageLocation::Gcs { bucket, prefix, .. } => (format!("gs://{bucket}"), prefix),
+            StorageLocation::Azure {
+                account,
+                container,
+                directory,
+                ..
+            } => (format!("az://{account}/{container}"), directory),
+        };
+        match below.as_str() {
+            "" => f.write_str(&bucket),
+            below => write!(f, "{bucket}/{below}"),
         }
     }
 }
@@ -175,36 +256,63 @@ mod tests {
             StorageLocation::parse("s3://b").unwrap().to_string(),
             "s3://b"
         );
+        let other = |text: &str| StorageLocation::parse(text).unwrap();
+        assert_eq!(other("gs://b/a/b/").to_string(), "gs://b/a/b");
+        assert_eq!(other("az://acc/con/a/b").to_string(), "az://acc/con/a/b");
+        let public = other("https://acc.blob.core.windows.net/con/a/");
+        assert_eq!(public, other("az://acc/con/a"));
+        let china = other("https://acc.blob.core.chinacloudapi.cn/con");
+        let StorageLocation::Azure { endpoint, .. } = china else {
+            panic!("{china:?}")
+        };
+        assert_eq!(
+            endpoint.as_deref(),
+            Some("https://acc.blob.core.chinacloudapi.cn")
+        );
         for (text, message) in [
-            (
-                "",
-                "a storage cannot be empty; use a folder, file:// or s3://bucket/prefix",
-            ),
+            ("", "a storage cannot be empty; use a folder"),
             (
                 "s3:///x",
-                "s3:///x: the bucket is missing; write s3://bucket/prefix",
+                "s3:///x: the bucket or container is missing; write s3://bucket/prefix",
+            ),
+            ("gs://", "gs://: the bucket or container is missing"),
+            (
+                "az://account",
+                "az://account: the bucket or container is missing",
+            ),
+            (
+                "https://a.blob.core.windows.net/",
+                "https://a.blob.core.windows.net/: the bucket or container is missing",
+            ),
+            (
+                "https://example.com/a",
+                "https://example.com/a: this is no address of Azure Blob Storage",
             ),
             (
                 "file://a",
                 "file://a: a file URL needs an absolute path: file:///path",
             ),
-            (
-                "gs://a",
-                "gs://a: Google Cloud storages are not supported yet; use a folder, file:// or s3://bucket/prefix",
-            ),
-            (
-                "az://a",
-                "az://a: Azure storages are not supported yet; use a folder, file:// or s3://bucket/prefix",
-            ),
-            (
-                "ftp://a",
-                "ftp://a: unknown kind of storage; use a folder, file:// or s3://bucket/prefix",
-            ),
+            ("ftp://a", "ftp://a: unknown kind of storage; use a folder"),
         ] {
-            assert_eq!(
-                StorageLocation::parse(text).unwrap_err().to_string(),
-                message
-            );
+            let error = StorageLocation::parse(text).unwrap_err().to_string();
+            assert!(error.starts_with(message), "{error}");
+        }
+    }
+
+    #[test]
+    fn accounts_of_azure_are_in_their_addresses() {
+        for (location, account) in [
+            ("https://acc.blob.core.windows.net", Some("acc")),
+            ("https://acc.blob.core.windows.net/", Some("acc")),
+            (
+                "http://127.0.0.1:10000/devstoreaccount1",
+                Some("devstoreaccount1"),
+            ),
+            ("https://acc.blob.core.windows.net/container", None),
+            ("https://example.com", None),
+            ("acc", None),
+        ] {
+            assert_eq!(azure_account(location), account, "{location}");
         }
     }
 

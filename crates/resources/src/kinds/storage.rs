@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::decode::{Decode, Place, object};
+use crate::job::azure_account;
 use crate::kinds::exactly_one;
 use crate::node::{Node, Value};
 use crate::scalar::{Name, Size};
@@ -146,5 +147,14 @@ object! {
         "directory" => directory: Option<String>,
         /// For people.
         "description" => description: Option<String>,
+    }
+    check check_azure
+}
+
+fn check_azure(spec: &AzureSpec, at: &mut Place<'_>) {
+    let location = &spec.location.0;
+    if !location.is_empty() && azure_account(location).is_none() {
+        let message = "is not the address of a storage account, expected https://ACCOUNT.blob.core.windows.net";
+        at.problem_at("location", message);
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::Resolver;
-use crate::job::{KafkaEndpoint, S3Credentials, Secret, StorageLocation};
+use crate::job::{KafkaEndpoint, S3Credentials, Secret, StorageLocation, azure_account};
 use crate::kinds::CredentialsSource;
 use crate::kinds::credentials::{CredentialsSpec, ValueSource};
 use crate::kinds::event_hub::{BOOTSTRAP, BROKER_LIST};
-use crate::kinds::storage::{S3Spec, StorageSpec};
+use crate::kinds::storage::{AzureSpec, GcsSpec, S3Spec, StorageSpec};
 use crate::set::{Document, Resource};
 
 /// Where in a Backup or Restore the other end is named.
@@ -132,15 +132,30 @@ impl<'a> Resolver<'a> {
                 };
                 s3_location(s3, keys)
             }
-            StorageSpec { gcs: Some(_), .. } => {
-                let message = "Google Cloud storages are not supported yet, use volume or s3";
-                self.problem(from, &["spec", "gcsBucket"], message);
-                placeholder
+            StorageSpec { gcs: Some(gcs), .. } => {
+                let key = match (variant, credentials) {
+                    (Some("gcp"), Some((from, spec))) => self.service_account(from, spec),
+                    (Some(variant), _) => {
+                        self.misfit(document, side, variant, "a gcsBucket storage", "gcp");
+                        None
+                    }
+                    _ => None,
+                };
+                gcs_location(gcs, key)
             }
-            StorageSpec { azure: Some(_), .. } => {
-                let message = "Azure storages are not supported yet, use volume or s3";
-                self.problem(from, &["spec", "azureContainer"], message);
-                placeholder
+            StorageSpec {
+                azure: Some(azure), ..
+            } => {
+                let token = match (variant, credentials) {
+                    (Some("azureContainerToken"), Some((from, spec))) => self.sas_token(from, spec),
+                    (Some(variant), _) => {
+                        let what = "an azureContainer storage";
+                        self.misfit(document, side, variant, what, "azureContainerToken");
+                        None
+                    }
+                    _ => None,
+                };
+                azure_location(azure, token)
             }
             // Reported: none of the variants is there.
             _ => placeholder,
@@ -232,6 +247,24 @@ impl<'a> Resolver<'a> {
         }
     }
 
+    /// The key of `gcp` credentials. `None` where it is optional and missing: then the environment is asked.
+    fn service_account(
+        &mut self,
+        document: &'a Document,
+        spec: &'a CredentialsSpec,
+    ) -> Option<Secret> {
+        let gcp = spec.gcp.as_ref()?;
+        let path = ["spec", "gcp", "serviceAccountJsonFrom"];
+        self.secret(document, &path, &gcp.service_account_json)
+    }
+
+    /// The token of `azureContainerToken` credentials. `None` as above.
+    fn sas_token(&mut self, document: &'a Document, spec: &'a CredentialsSpec) -> Option<Secret> {
+        let azure = spec.azure.as_ref()?;
+        let path = ["spec", "azureContainerToken", "sasTokenFrom"];
+        self.secret(document, &path, &azure.sas_token)
+    }
+
     /// A value from a Secret: a bound file, or a document. `None` where it is missing and may be.
     fn secret(
         &mut self,
@@ -285,6 +318,29 @@ fn s3_location(spec: &S3Spec, credentials: Option<S3Credentials>) -> StorageLoca
         endpoint: spec.endpoint.as_ref().map(|endpoint| endpoint.0.clone()),
         force_path_style: spec.force_path_style.unwrap_or(false),
         credentials,
+    }
+}
+
+fn gcs_location(spec: &GcsSpec, service_account: Option<Secret>) -> StorageLocation {
+    let prefix = spec.prefix.as_deref().unwrap_or_default();
+    StorageLocation::Gcs {
+        bucket: spec.bucket.0.clone(),
+        prefix: prefix.trim_matches('/').to_owned(),
+        endpoint: None,
+        service_account,
+    }
+}
+
+fn azure_location(spec: &AzureSpec, sas_token: Option<Secret>) -> StorageLocation {
+    let directory = spec.directory.as_deref().unwrap_or_default();
+    let location = spec.location.0.trim_end_matches('/');
+    StorageLocation::Azure {
+        // Reported where it is not there.
+        account: azure_account(location).unwrap_or_default().to_owned(),
+        container: spec.container.0.clone(),
+        directory: directory.trim_matches('/').to_owned(),
+        endpoint: Some(location.to_owned()),
+        sas_token,
     }
 }
 
