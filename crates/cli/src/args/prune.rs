@@ -25,7 +25,7 @@ Examples:
   armory prune s3://bucket/kafka --keep-incarnations 2 --leftovers --yes
   armory prune ./archive --expired --grace 0s --yes -o json")]
 pub(crate) struct PruneArguments {
-    /// Where the archive lies: a folder, file:///path, or s3://bucket/prefix
+    /// Where the archive lies: a folder, s3://bucket/prefix, gs://bucket/prefix or az://account/container/directory
     #[arg(value_name = "STORAGE", value_parser = parse_storage)]
     pub(crate) storage: StorageLocation,
 
