@@ -77,6 +77,8 @@ pub(crate) struct Control {
     ended: HashSet<PartitionKey>,
     /// What did not come to its end, for the end of the run.
     failures: BTreeMap<Subject, String>,
+    /// Whether one of the failures was that the archive is damaged.
+    met_damage: bool,
     /// Whether something waits for the next look at the cluster.
     is_urgent: bool,
     is_finishing: bool,
@@ -145,6 +147,7 @@ impl Control {
             known: HashSet::new(),
             ended: HashSet::new(),
             failures: BTreeMap::new(),
+            met_damage: false,
             is_urgent: false,
             is_finishing: false,
             summary: BackupSummary::default(),
@@ -173,7 +176,7 @@ impl Control {
         if !self.failures.is_empty() {
             return Err(EngineError::Partitions {
                 failed: self.failures.into_values().collect(),
-                damaged: false,
+                damaged: self.met_damage,
                 total: self.summary.partitions,
             });
         }

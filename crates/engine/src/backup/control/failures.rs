@@ -99,6 +99,7 @@ impl Control {
         if self.closed.contains_key(&partition.key) || partition.state().phase == Phase::Failed {
             return;
         }
+        self.met_damage |= error.is_damage();
         if self.is_finishing || !may_pass(error) || !self.has_patience(&partition.key) {
             self.fail(partition, format!("{name}: {why}"));
             return;
@@ -170,6 +171,7 @@ impl Control {
     ) {
         let is_new_and_taken = before.is_none() && is_taken(&error);
         let error = EngineError::from(error);
+        self.met_damage |= error.is_damage();
         let why = sentence(&error);
         // In a continuous backup somebody else's partition may become free when its writer ends.
         if is_new_and_taken && self.until == Until::Stopped {

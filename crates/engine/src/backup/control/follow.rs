@@ -140,6 +140,7 @@ impl Control {
                     continue;
                 }
                 Err(error) => {
+                    self.met_damage |= error.is_damage();
                     let why = format!("topic {}: {}", meta.name, sentence(&error));
                     self.record(subject, why);
                     continue;

@@ -229,7 +229,9 @@ async fn a_topic_that_cannot_be_archived_does_not_end_the_run_for_the_others() {
     assert!(genesis.exists());
     std::fs::write(&genesis, "not a genesis").expect("written");
 
-    let failed = failures(test.once(&["broken", "sound"]).await, 1);
+    let ended = test.once(&["broken", "sound"]).await;
+    assert!(ended.as_ref().is_err_and(EngineError::is_damage));
+    let failed = failures(ended, 1);
     assert!(failed[0].starts_with("topic broken: "), "{failed:?}");
     assert_eq!(test.committed(&sound, 0).await, 3);
 }
