@@ -534,3 +534,48 @@ fn verify_goes_on_where_it_was() {
     fs::write(here.join("state.json"), "{}").expect("it can be written");
     assert_eq!(run(here, &state).code, 2);
 }
+/// Everything below a folder, with when it was changed.
+fn state(folder: &std::path::Path) -> Vec<(std::path::PathBuf, u64, std::time::SystemTime)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("it can be listed") {
+        let path = entry.expect("an entry").path();
+        let metadata = fs::metadata(&path).expect("it can be looked at");
+        let changed = metadata.modified().expect("a time");
+        found.push((path.clone(), metadata.len(), changed));
+        if metadata.is_dir() {
+            found.extend(state(&path));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Reading needs no more than to read: a volume may be mounted read-only.
+#[test]
+fn a_read_only_folder_is_read() {
+    let folder = archive();
+    let root = folder.path().join("archive");
+    let allow = |writing: bool| {
+        for (path, ..) in state(&root).into_iter().chain([(root.clone(), 0, NEVER)]) {
+            let mut permissions = fs::metadata(&path).expect("it is there").permissions();
+            let mode = std::os::unix::fs::PermissionsExt::mode(&permissions);
+            let mode = if writing { mode | 0o200 } else { mode & !0o222 };
+            std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, mode);
+            fs::set_permissions(&path, permissions).expect("it is ours");
+        }
+    };
+    let before = state(&root);
+    allow(false);
+    for arguments in [
+        &["inspect", "archive", "orders"][..],
+        &["cat", "archive", "orders"],
+        &["verify", "archive", "--deep"],
+    ] {
+        done(folder.path(), arguments);
+    }
+    allow(true);
+    // Who is root may write all the same: nothing has.
+    assert_eq!(state(&root), before);
+}
+
+const NEVER: std::time::SystemTime = std::time::UNIX_EPOCH;
