@@ -44,7 +44,7 @@ pub enum EngineError {
     },
     /// Nothing matches the topics that were asked for.
     #[error(
-        "no topic of the cluster matches {selection}; name an existing topic, or run without --once to wait for one"
+        "no topic of the cluster matches {selection}; name an existing topic that one may describe, or run without --once to wait for one"
     )]
     NoTopic {
         /// The selection, as the user wrote it.
@@ -211,6 +211,19 @@ impl EngineError {
     /// Whether trying again may help without anybody doing anything.
     pub(crate) fn is_transient(&self) -> bool {
         matches!(self, EngineError::Kafka(error) if error.is_retriable())
+    }
+
+    /// Whether it passes once somebody changes credentials or rights.
+    pub(crate) fn is_about_access(&self) -> bool {
+        matches!(self, EngineError::Kafka(error) if error.is_about_access())
+    }
+
+    /// Whether the cluster does not let us in at all, whatever is asked for.
+    pub(crate) fn is_lockout(&self) -> bool {
+        match self {
+            EngineError::Kafka(armory_kafka::Error::Denied { .. }) => false,
+            error => error.is_about_access(),
+        }
     }
 }
 

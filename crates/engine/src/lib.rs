@@ -9,6 +9,7 @@
 
 pub mod backup;
 mod budget;
+mod cluster;
 mod error;
 pub mod groups;
 mod observer;

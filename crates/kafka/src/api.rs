@@ -10,7 +10,8 @@ use kafka_protocol::messages::{
     DeleteTopicsRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeProducersRequest,
     FetchRequest, FindCoordinatorRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest,
     ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
-    OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest,
+    OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, SaslAuthenticateRequest,
+    SaslHandshakeRequest,
 };
 use kafka_protocol::protocol::{Request, VersionRange};
 
@@ -29,18 +30,20 @@ pub(crate) trait Api: Request {
 }
 
 macro_rules! apis {
-    ($($request:ty, $name:literal, $min:literal ..= $max:literal;)*) => {
+    ($($request:ty, $name:literal, $min:literal ..= $max:literal $(, $never:ident)?;)*) => {
         $(
             impl Api for $request {
                 const NAME: &'static str = $name;
                 const KNOWN: VersionRange = VersionRange { min: $min, max: $max };
 
                 fn throttle_ms(answer: &Self::Response) -> i32 {
-                    answer.throttle_time_ms
+                    apis!(@throttle answer $($never)?)
                 }
             }
         )*
     };
+    (@throttle $answer:ident) => { $answer.throttle_time_ms };
+    (@throttle $answer:ident unthrottled) => {{ let _ = $answer; 0 }};
 }
 
 // Oldest brokers: Kafka 2.1 (OffsetForLeaderEpoch 2, Fetch 7 for its sessions). Topic ids need Metadata 10 and Fetch 13.
@@ -63,6 +66,9 @@ apis! {
     ConsumerGroupDescribeRequest, "ConsumerGroupDescribe", 0..=0;
     OffsetFetchRequest, "OffsetFetch", 3..=7;
     OffsetCommitRequest, "OffsetCommit", 3..=8;
+    // Before SaslHandshake 1, a mechanism's messages came without Kafka's frames.
+    SaslHandshakeRequest, "SaslHandshake", 1..=1, unthrottled;
+    SaslAuthenticateRequest, "SaslAuthenticate", 0..=2, unthrottled;
 }
 
 /// The first Fetch version that names topics by id (KIP-516).
@@ -193,5 +199,7 @@ mod tests {
         check::<ConsumerGroupDescribeRequest>();
         check::<OffsetFetchRequest>();
         check::<OffsetCommitRequest>();
+        check::<SaslHandshakeRequest>();
+        check::<SaslAuthenticateRequest>();
     }
 }

@@ -21,9 +21,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::debug;
 
 use crate::Error;
-use crate::connect::Stream;
+use crate::connect::{Stream, TlsPeer};
 use crate::error::BrokerName;
 use crate::frame::Frame;
+use crate::security::trouble;
+
+/// How long what a broker said before it hung up is looked for.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// A request to send.
 #[derive(Debug)]
@@ -58,6 +62,9 @@ struct Shared {
     /// Milliseconds from `started` to the last time that any byte came or went.
     progress: AtomicU64,
     started: Instant,
+    /// Answers that came.
+    answers: AtomicU64,
+    tls: Option<TlsPeer>,
     stop: CancellationToken,
 }
 
@@ -97,48 +104,54 @@ struct Waiting {
 #[derive(Clone, Debug)]
 struct Closed {
     reason: Arc<str>,
-    /// Whether the broker broke the protocol, rather than the connection.
-    nonsense: bool,
+    kind: ClosedKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ClosedKind {
+    /// The connection broke.
+    Lost,
+    /// The broker broke the protocol.
+    Nonsense,
+    /// The two ends do not accept each other.
+    Tls,
 }
 
 impl Closed {
     fn lost(reason: impl ToString) -> Closed {
         Closed {
             reason: reason.to_string().into(),
-            nonsense: false,
+            kind: ClosedKind::Lost,
         }
     }
 
     fn nonsense(reason: impl ToString) -> Closed {
         Closed {
             reason: reason.to_string().into(),
-            nonsense: true,
+            kind: ClosedKind::Nonsense,
         }
-    }
-}
-
-impl From<io::Error> for Closed {
-    fn from(error: io::Error) -> Closed {
-        if error.kind() == io::ErrorKind::UnexpectedEof {
-            return Closed::lost("the broker closed it");
-        }
-        Closed::lost(error)
     }
 }
 
 impl Channel {
     /// Takes over a stream. Answers of more than `max_answer` bytes close the channel.
     pub(crate) fn new(stream: Stream, broker: BrokerName, max_answer: usize) -> Channel {
+        let Stream {
+            reader,
+            writer,
+            tls,
+        } = stream;
         let stop = CancellationToken::new();
         let shared = Arc::new(Shared {
             broker,
             open: Mutex::default(),
             progress: AtomicU64::new(0),
             started: Instant::now(),
+            answers: AtomicU64::new(0),
+            tls,
             stop: stop.clone(),
         });
         let (outgoing, requests) = mpsc::unbounded_channel();
-        let Stream { reader, writer } = stream;
         let (for_reader, for_writer) = (Arc::clone(&shared), Arc::clone(&shared));
         tokio::spawn(async move {
             let stop = for_reader.stop.clone();
@@ -155,7 +168,10 @@ impl Channel {
                 .run_until_cancelled(write_requests(writer, &for_writer, requests))
                 .await
             {
-                for_writer.close(error.into());
+                // A broker that hangs up may have said why, and the reader is about to see it: a certificate that is not
+                // accepted comes as an alert after the handshake.
+                let _ = tokio::time::timeout(LAST_WORDS, stop.cancelled()).await;
+                for_writer.close(for_writer.broken(error));
             }
         });
         Channel {
@@ -167,6 +183,11 @@ impl Channel {
 
     pub(crate) fn broker(&self) -> &BrokerName {
         &self.shared.broker
+    }
+
+    /// Closes it for a reason that was told already.
+    pub(crate) fn close(&self, reason: impl ToString) {
+        self.shared.close(Closed::lost(reason));
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -219,6 +240,28 @@ impl Shared {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What a failure of the stream means.
+    fn broken(&self, error: io::Error) -> Closed {
+        if let Some(peer) = &self.tls
+            && let Some(text) = trouble::explain(&error, &peer.host, peer.certificate.as_deref())
+        {
+            return Closed {
+                reason: text.into(),
+                kind: ClosedKind::Tls,
+            };
+        }
+        if error.kind() != io::ErrorKind::UnexpectedEof {
+            return Closed::lost(error);
+        }
+        if self.answers.load(Ordering::Relaxed) == 1 {
+            // ApiVersions is all that a SASL listener answers to somebody who does not authenticate.
+            return Closed::lost(
+                "the broker closed it; one that wants authentication does that: is this a SASL listener, and security.protocol SASL_SSL or SASL_PLAINTEXT?",
+            );
+        }
+        Closed::lost("the broker closed it")
+    }
+
     /// Fails all open requests and ends both tasks. The first reason counts.
     fn close(&self, closed: Closed) {
         let waiting = {
@@ -236,19 +279,21 @@ impl Shared {
 
     fn error(&self, closed: &Closed, api: &'static str) -> Error {
         let broker = self.broker.clone();
-        if closed.nonsense {
-            let reason = (*closed.reason).into();
-            return Error::Protocol {
+        match closed.kind {
+            ClosedKind::Nonsense => Error::Protocol {
                 broker,
                 api,
-                reason,
-            };
-        }
-        let reason = Arc::clone(&closed.reason);
-        Error::Disconnected {
-            broker,
-            api,
-            reason,
+                reason: (*closed.reason).into(),
+            },
+            ClosedKind::Tls => Error::Tls {
+                broker,
+                reason: (*closed.reason).into(),
+            },
+            ClosedKind::Lost => Error::Disconnected {
+                broker,
+                api,
+                reason: Arc::clone(&closed.reason),
+            },
         }
     }
 
@@ -390,6 +435,7 @@ async fn read_answer(
     let Some(oldest) = shared.open().answered((&answer[..]).get_i32())? else {
         return Err(Closed::lost("it was closed"));
     };
+    shared.answers.fetch_add(1, Ordering::Relaxed);
     // Whoever asked may have stopped waiting.
     let _ = oldest.answer.send(answer);
     Ok(())
@@ -402,13 +448,14 @@ async fn fill(
     buffer: &mut BytesMut,
     size: usize,
     shared: &Shared,
-) -> io::Result<()> {
+) -> Result<(), Closed> {
     while buffer.len() < size {
         let missing = size - buffer.len();
-        if reader.read_buf(&mut (&mut *buffer).limit(missing)).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        match reader.read_buf(&mut (&mut *buffer).limit(missing)).await {
+            Ok(0) => return Err(shared.broken(io::ErrorKind::UnexpectedEof.into())),
+            Ok(_) => shared.note_progress(),
+            Err(error) => return Err(shared.broken(error)),
         }
-        shared.note_progress();
     }
     Ok(())
 }
@@ -432,7 +479,9 @@ fn answer_size(bytes: [u8; 4], max_answer: usize) -> Result<usize, Closed> {
         return Err(Closed::nonsense("it is an HTTP server"));
     }
     if TLS_RECORDS.contains(&[bytes[0], bytes[1]]) {
-        return Err(Closed::nonsense("it wants an encrypted connection"));
+        return Err(Closed::nonsense(
+            "it wants an encrypted connection; set security.protocol to SSL or SASL_SSL",
+        ));
     }
     let size = u32::from_be_bytes(bytes) as usize;
     if size < size_of::<i32>() {

@@ -9,6 +9,7 @@ use armory_records::Compression;
 use crate::connect::{Address, Connect, TcpConnect};
 use crate::fetch::FetchOptions;
 use crate::produce::ProduceOptions;
+use crate::security::{Sasl, SecretValue};
 use crate::{Backoff, PropertyError};
 
 /// How a cluster is reached, and how patiently. [`ClientConfig::from_properties`] makes it from librdkafka's property names.
@@ -20,6 +21,8 @@ pub struct ClientConfig {
     pub client_id: String,
     /// Makes the streams to brokers.
     pub connect: Arc<dyn Connect>,
+    /// How we authenticate on them, if we do.
+    pub sasl: Option<Arc<Sasl>>,
     /// How long making a connection may take, encryption, authentication and version negotiation included.
     pub connect_timeout: Duration,
     /// How long a broker may send nothing while an answer is awaited. An answer that is coming in, however slowly, is
@@ -64,6 +67,7 @@ impl ClientConfig {
             bootstrap,
             client_id: "armory".to_owned(),
             connect: Arc::new(TcpConnect::default()),
+            sasl: None,
             connect_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(60),
             call_timeout: Duration::from_secs(60),
@@ -90,7 +94,20 @@ impl ClientConfig {
     pub fn from_properties(
         properties: &BTreeMap<String, String>,
     ) -> Result<ClientConfig, PropertyError> {
-        crate::properties::parse(properties)
+        crate::properties::parse(properties, &BTreeMap::new())
+    }
+
+    /// As [`ClientConfig::from_properties`], with values that are read when a connection is made. A property that is among
+    /// both is taken from `secrets`.
+    ///
+    /// # Errors
+    /// As there, and if the value of a property in `secrets` is needed at once: only those of certificates, keys, names and
+    /// passwords are not.
+    pub fn from_properties_and_secrets(
+        properties: &BTreeMap<String, String>,
+        secrets: &BTreeMap<String, SecretValue>,
+    ) -> Result<ClientConfig, PropertyError> {
+        crate::properties::parse(properties, secrets)
     }
 
     /// The bootstrap servers as the user would write them.

@@ -1,4 +1,4 @@
-//! How a byte stream to a broker is made. TLS and SASL belong here: they are other implementations of [`Connect`].
+//! How a byte stream to a broker is made. [`crate::TlsConnect`] is another implementation of [`Connect`].
 
 use std::fmt;
 use std::io;
@@ -9,6 +9,8 @@ use futures::future::BoxFuture;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
+
+use crate::security::SecretError;
 
 /// A broker's host and port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +47,37 @@ pub struct Stream {
     pub reader: Box<dyn AsyncRead + Send + Unpin>,
     /// What is sent to it.
     pub writer: Box<dyn AsyncWrite + Send + Unpin>,
+    /// Who speaks to whom, where it is encrypted: for errors that come after the handshake.
+    pub tls: Option<TlsPeer>,
+}
+
+/// The two ends of an encrypted stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsPeer {
+    /// The name that the broker was reached by.
+    pub host: Arc<str>,
+    /// The subject of the certificate that we showed, if we have one.
+    pub certificate: Option<Arc<str>>,
+}
+
+/// Why there is no stream.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The operating system says so.
+    #[error(transparent)]
+    Io(Arc<io::Error>),
+    /// The two ends do not trust each other, or do not both speak TLS: why, with the remedy.
+    #[error("{0}")]
+    Tls(Box<str>),
+    /// A certificate or key cannot be used.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+}
+
+impl From<io::Error> for ConnectError {
+    fn from(error: io::Error) -> ConnectError {
+        ConnectError::Io(Arc::new(error))
+    }
 }
 
 impl fmt::Debug for Stream {
@@ -53,10 +86,15 @@ impl fmt::Debug for Stream {
     }
 }
 
-/// Makes streams to brokers, ready for Kafka's requests: encrypted and authenticated, where that is called for.
+/// Makes streams to brokers, ready for Kafka's requests: encrypted, where that is called for.
 pub trait Connect: fmt::Debug + Send + Sync {
     /// Connects to a broker. The caller sets the time limit.
-    fn connect<'a>(&'a self, address: &'a Address) -> BoxFuture<'a, io::Result<Stream>>;
+    fn connect<'a>(&'a self, address: &'a Address) -> BoxFuture<'a, Result<Stream, ConnectError>>;
+
+    /// The subject of the certificate that was shown to the last broker, if there is one.
+    fn certificate_subject(&self) -> Option<Arc<str>> {
+        None
+    }
 }
 
 /// Which IP addresses of a host are tried.
@@ -111,7 +149,7 @@ impl Default for TcpConnect {
 }
 
 impl TcpConnect {
-    async fn open(&self, address: &Address) -> io::Result<TcpStream> {
+    pub(crate) async fn open(&self, address: &Address) -> io::Result<TcpStream> {
         let mut last_error = None;
         for candidate in lookup_host((&*address.host, address.port)).await? {
             if !self.family.allows(&candidate) {
@@ -145,12 +183,13 @@ impl TcpConnect {
 }
 
 impl Connect for TcpConnect {
-    fn connect<'a>(&'a self, address: &'a Address) -> BoxFuture<'a, io::Result<Stream>> {
+    fn connect<'a>(&'a self, address: &'a Address) -> BoxFuture<'a, Result<Stream, ConnectError>> {
         Box::pin(async move {
             let (reader, writer) = self.open(address).await?.into_split();
             Ok(Stream {
                 reader: Box::new(reader),
                 writer: Box::new(writer),
+                tls: None,
             })
         })
     }

@@ -1,4 +1,6 @@
-//! Typed calls over a [`Channel`]: versions are agreed on when it is made, and throttling is obeyed.
+//! Typed calls over a [`Channel`]: versions are agreed on when it is made, we authenticate, and throttling is obeyed.
+
+mod session;
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,9 +17,12 @@ use tracing::{debug, warn};
 
 use crate::api::{Api, BrokerVersions};
 use crate::channel::{Channel, Outgoing, PendingAnswer};
-use crate::connect::Address;
+use crate::connect::{Address, ConnectError};
 use crate::error::BrokerName;
 use crate::{ClientConfig, Error, ErrorCode};
+
+use session::Session;
+pub(crate) use session::Turn;
 
 /// A connection that is ready for requests. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -26,6 +31,8 @@ pub(crate) struct Connection {
     versions: Arc<BrokerVersions>,
     client_id: StrBytes,
     timeout: Duration,
+    /// What keeps us authenticated, if we are.
+    session: Option<Arc<Session>>,
     /// Until when the broker asked to be left alone.
     throttled_until: Arc<Mutex<Option<Instant>>>,
 }
@@ -55,26 +62,31 @@ impl Connection {
     ) -> Result<Connection, Error> {
         let broker = BrokerName::new(id, address);
         let opening = async {
-            let stream =
-                config
-                    .connect
-                    .connect(address)
-                    .await
-                    .map_err(|source| Error::Connect {
-                        broker: broker.clone(),
-                        source: Arc::new(source),
-                    })?;
+            let stream = config.connect.connect(address).await.map_err(|error| {
+                let broker = broker.clone();
+                match error {
+                    ConnectError::Io(source) => Error::Connect { broker, source },
+                    ConnectError::Tls(reason) => Error::Tls { broker, reason },
+                    ConnectError::Secret(error) => error.into(),
+                }
+            })?;
             let channel = Channel::new(stream, broker.clone(), config.max_response_bytes);
             let client_id = StrBytes::from_string(config.client_id.clone());
             let versions = negotiate(&channel, &client_id, config.request_timeout).await?;
-            debug!(%broker, "connected");
-            Ok(Connection {
+            let mut connection = Connection {
                 channel,
                 versions: Arc::new(versions),
                 client_id,
                 timeout: config.request_timeout,
+                session: None,
                 throttled_until: Arc::default(),
-            })
+            };
+            if let Some(sasl) = &config.sasl {
+                let session = Session::begin(&connection, Arc::clone(sasl)).await?;
+                connection.session = Some(Arc::new(session));
+            }
+            debug!(%broker, "connected");
+            Ok(connection)
         };
         match tokio::time::timeout(config.connect_timeout, opening).await {
             Ok(opened) => opened,
@@ -91,6 +103,10 @@ impl Connection {
 
     pub(crate) fn broker(&self) -> &BrokerName {
         self.channel.broker()
+    }
+
+    fn close(&self, reason: impl ToString) {
+        self.channel.close(reason);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -114,15 +130,39 @@ impl Connection {
         request: &R,
         extras: Extras,
     ) -> Result<R::Response, Error> {
-        self.wait_out_throttle().await;
         let encoded = self.encode(version, request)?;
-        let mut pending = self.send::<R>(encoded, extras)?;
+        let turn = self.turn().await?;
+        let mut pending = self.send::<R>(turn, encoded, extras)?;
         let answer = pending.receive().await?;
         self.decode::<R>(version, answer)
     }
 
-    /// Sends a request that was encoded for this connection.
+    /// Waits until a request may be sent: as long as the broker asked for, and while we authenticate again.
+    ///
+    /// May be dropped meanwhile.
+    ///
+    /// # Errors
+    /// If the broker does not let us in again. Nothing was sent.
+    pub(crate) async fn turn(&self) -> Result<Turn<'_>, Error> {
+        self.wait_out_throttle().await;
+        match &self.session {
+            Some(session) => session.turn(self).await,
+            None => Ok(Turn::free()),
+        }
+    }
+
+    /// Sends a request that was encoded for this connection, whose turn it is.
     pub(crate) fn send<R: Api>(
+        &self,
+        _turn: Turn<'_>,
+        encoded: Encoded,
+        extras: Extras,
+    ) -> Result<PendingAnswer, Error> {
+        self.send_now::<R>(encoded, extras)
+    }
+
+    /// Sends a request of the authentication itself.
+    pub(crate) fn send_now<R: Api>(
         &self,
         encoded: Encoded,
         extras: Extras,
@@ -186,7 +226,7 @@ impl Connection {
 
     /// Waits as long as the broker asked for. It would not read the next request before anyway (KIP-219), but the
     /// request's time limit would run.
-    pub(crate) async fn wait_out_throttle(&self) {
+    async fn wait_out_throttle(&self) {
         let until = *self
             .throttled_until
             .lock()

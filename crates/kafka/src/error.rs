@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::security::{Resource, SecretError};
 use crate::{Address, ErrorCode};
 
 /// The API that every connection begins with, before anything else is asked over it.
@@ -150,6 +151,54 @@ pub enum Error {
         /// The versions that the broker knows.
         theirs: Box<str>,
     },
+    /// The broker does not believe that we are who we say, or will not have the way in which we say it.
+    #[error("{broker} does not let {principal} in: {reason}")]
+    Authentication {
+        /// The broker.
+        broker: BrokerName,
+        /// As whom we tried, as far as a client can know.
+        principal: Arc<str>,
+        /// Why not, with the remedy.
+        reason: Box<str>,
+    },
+    /// The two ends of a connection do not trust each other, or do not both speak TLS.
+    #[error("no connection to {broker}: {reason}")]
+    Tls {
+        /// The broker.
+        broker: BrokerName,
+        /// Why not, with the remedy.
+        reason: Box<str>,
+    },
+    /// A certificate, key or password cannot be read, or is not what it should be.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The OAuth token endpoint gives no token.
+    #[error("no token from {url}: {reason}")]
+    Token {
+        /// The endpoint.
+        url: Box<str>,
+        /// Why not.
+        reason: Box<str>,
+        /// Whether it may pass without anybody doing anything.
+        passing: bool,
+    },
+    /// We are let in, and may not do this.
+    #[error("{principal} lacks the right {operation} on {resource} ({broker} answered {api} with {code}); \
+         allow it: kafka-acls.sh --bootstrap-server HOST:PORT --add --allow-principal '{principal}' --operation {operation} {}", resource.flag())]
+    Denied {
+        /// The broker.
+        broker: BrokerName,
+        /// The API that was called.
+        api: &'static str,
+        /// Who we are, as far as a client can know.
+        principal: Arc<str>,
+        /// The operation that is not allowed, by Kafka's name.
+        operation: &'static str,
+        /// What it is not allowed on.
+        resource: Resource,
+        /// The code.
+        code: ErrorCode,
+    },
     /// A request that no broker would understand was asked for: a mistake of the calling code.
     #[error("{api} of partition {partition} of topic {topic} cannot be asked for: {reason}")]
     Request {
@@ -213,7 +262,13 @@ impl Error {
             | Error::Disconnected { .. }
             | Error::Timeout { .. } => Some(ErrorCode::NETWORK_EXCEPTION),
             Error::UnsupportedVersion { .. } => Some(ErrorCode::UNSUPPORTED_VERSION),
-            Error::Protocol { .. } | Error::Request { .. } => None,
+            Error::Authentication { .. } => Some(ErrorCode::SASL_AUTHENTICATION_FAILED),
+            Error::Denied { code, .. } => Some(*code),
+            Error::Protocol { .. }
+            | Error::Request { .. }
+            | Error::Tls { .. }
+            | Error::Secret(_)
+            | Error::Token { .. } => None,
         }
     }
 
@@ -228,9 +283,29 @@ impl Error {
             | Error::Timeout { .. }
             | Error::NoLeader { .. }
             | Error::UnknownBroker { .. } => true,
-            Error::Protocol { .. } | Error::UnsupportedVersion { .. } | Error::Request { .. } => {
-                false
-            }
+            Error::Token { passing, .. } => *passing,
+            Error::Protocol { .. }
+            | Error::UnsupportedVersion { .. }
+            | Error::Request { .. }
+            | Error::Authentication { .. }
+            | Error::Tls { .. }
+            | Error::Secret(_)
+            | Error::Denied { .. } => false,
+        }
+    }
+
+    /// Whether it is about who we are or what we may do. It lasts until somebody changes credentials or rights; then the
+    /// same call succeeds, because credentials are read anew for each connection.
+    pub fn is_about_access(&self) -> bool {
+        match self {
+            Error::Authentication { .. }
+            | Error::Tls { .. }
+            | Error::Secret(_)
+            | Error::Token { .. }
+            | Error::Denied { .. } => true,
+            Error::Broker { code, .. } => code.is_about_rights(),
+            Error::Unreachable { source, .. } => source.is_about_access(),
+            _ => false,
         }
     }
 

@@ -41,6 +41,16 @@ impl ErrorCode {
         (code != 0).then_some(ErrorCode(code))
     }
 
+    /// Whether the error says that we may not do what was asked.
+    pub fn is_about_rights(self) -> bool {
+        matches!(
+            self,
+            ErrorCode::TOPIC_AUTHORIZATION_FAILED
+                | ErrorCode::GROUP_AUTHORIZATION_FAILED
+                | ErrorCode::CLUSTER_AUTHORIZATION_FAILED
+        )
+    }
+
     /// Whether the error says that the client's idea of who leads the partition is out of date.
     pub fn is_stale_leader(self) -> bool {
         matches!(

@@ -10,7 +10,7 @@
 //!
 //! Messages come from `kafka-protocol`, which is generated from Kafka's own schemas. Everything else is here: framing and
 //! pipelining (`channel`), version negotiation and throttling (`connection`), fetch sessions (`fetch`), requests whose records
-//! are sent from where they lie (`produce`). Encryption and authentication are other implementations of [`Connect`].
+//! are sent from where they lie (`produce`), encryption and authentication (`security`).
 
 mod access;
 mod admin;
@@ -31,6 +31,7 @@ mod offsets;
 mod produce;
 mod producers;
 mod properties;
+mod security;
 #[cfg(test)]
 mod testing;
 
@@ -38,7 +39,7 @@ pub use admin::{ConfigEntry, CreatedTopic, NewTopic};
 pub use backoff::Backoff;
 pub use client::Client;
 pub use config::ClientConfig;
-pub use connect::{Address, AddressFamily, Connect, Stream, TcpConnect};
+pub use connect::{Address, AddressFamily, Connect, ConnectError, Stream, TcpConnect, TlsPeer};
 pub use error::{BrokerName, Error};
 pub use error_code::ErrorCode;
 pub use fetch::{
@@ -49,4 +50,5 @@ pub use metadata::{Broker, Metadata, PartitionMetadata, TopicFilter, TopicMetada
 pub use offsets::{EpochEnd, EpochQuery, OffsetInfo, OffsetSpec};
 pub use produce::{PendingProduce, ProduceAck, ProduceBatch, ProduceConnection, ProduceOptions};
 pub use producers::ProducerState;
-pub use properties::PropertyError;
+pub use properties::{PropertyError, is_secret};
+pub use security::{Resource, Sasl, SecretError, SecretValue, TlsConnect};

@@ -1,6 +1,6 @@
 //! Where partitions begin and end, and where their leader epochs do.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::list_offsets_response::ListOffsetsResponse;
@@ -9,6 +9,7 @@ use kafka_protocol::messages::offset_for_leader_epoch_request::{
 };
 use kafka_protocol::messages::offset_for_leader_epoch_response::OffsetForLeaderEpochResponse;
 use kafka_protocol::messages::{BrokerId, ListOffsetsRequest, OffsetForLeaderEpochRequest};
+use tracing::warn;
 
 use crate::client::leaders::{Answers, Led, PartitionKey, Question, by_topic};
 use crate::metadata::topic_name;
@@ -79,11 +80,12 @@ pub struct EpochEnd {
 impl Client {
     /// Asks the leaders of partitions for offsets, several partitions in one request to each.
     ///
-    /// Every partition is in the result. The code of one whose leader could not be reached is
-    /// [`ErrorCode::NETWORK_EXCEPTION`]; of one without a leader, [`ErrorCode::LEADER_NOT_AVAILABLE`].
+    /// Every partition is in the result. The code of one whose leader could not be reached, or did not speak Kafka's protocol,
+    /// is [`ErrorCode::NETWORK_EXCEPTION`]; of one without a leader, [`ErrorCode::LEADER_NOT_AVAILABLE`]; of one whose
+    /// leader does not let us in, [`ErrorCode::SASL_AUTHENTICATION_FAILED`].
     ///
     /// # Errors
-    /// If the cluster cannot be reached, or a broker does not know the API.
+    /// If the cluster cannot be reached, or does not let us in.
     pub async fn list_offsets(
         &self,
         partitions: &[(String, i32)],
@@ -92,7 +94,7 @@ impl Client {
         let answers = self
             .ask_leaders(&ListOffsets { spec }, partitions.iter().cloned())
             .await?;
-        codes_only(answers)
+        Ok(codes_only(answers))
     }
 
     /// Asks the leaders of partitions where leader epochs ended (KIP-320). A reader that has records beyond the end of the
@@ -111,19 +113,38 @@ impl Client {
             .map(|query| ((query.topic.clone(), query.partition), query))
             .collect();
         let keys: Vec<PartitionKey> = by_key.keys().cloned().collect();
-        codes_only(self.ask_leaders(&EpochEnds { by_key }, keys).await?)
+        Ok(codes_only(
+            self.ask_leaders(&EpochEnds { by_key }, keys).await?,
+        ))
     }
 }
 
-/// Turns errors about partitions into codes. An error without a code is about more than the partition.
+/// Turns errors about partitions into codes. One without a code is about the leader: it is logged, because a code does not say
+/// what is wrong there, and the other leaders' partitions have their answers all the same.
 fn codes_only<T>(
     answers: HashMap<PartitionKey, Result<T, Error>>,
-) -> Result<HashMap<PartitionKey, Result<T, ErrorCode>>, Error> {
-    let answers = answers.into_iter().map(|(key, answer)| match answer {
-        Ok(answer) => Ok((key, Ok(answer))),
-        Err(error) => error.code().map(|code| (key, Err(code))).ok_or(error),
-    });
-    answers.collect()
+) -> HashMap<PartitionKey, Result<T, ErrorCode>> {
+    let mut told = HashSet::new();
+    let mut code = |error: Error| {
+        if error.code().is_none() || matches!(error, Error::Authentication { .. }) {
+            let text = error.to_string();
+            if !told.contains(&text) {
+                warn!("{text}");
+                told.insert(text);
+            }
+        }
+        let access = ErrorCode::SASL_AUTHENTICATION_FAILED;
+        let otherwise = if error.is_about_access() {
+            access
+        } else {
+            ErrorCode::NETWORK_EXCEPTION
+        };
+        error.code().unwrap_or(otherwise)
+    };
+    answers
+        .into_iter()
+        .map(|(key, answer)| (key, answer.map_err(&mut code)))
+        .collect()
 }
 
 struct ListOffsets {

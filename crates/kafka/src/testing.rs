@@ -1,7 +1,6 @@
 //! Brokers in memory for unit tests: streams without sockets, and a script of what is answered.
 
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
@@ -11,7 +10,7 @@ use kafka_protocol::messages::{ApiKey, ApiVersionsResponse, RequestHeader, Respo
 use kafka_protocol::protocol::{Decodable as _, Encodable};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
-use crate::connect::{Address, Connect, Stream};
+use crate::connect::{Address, Connect, ConnectError, Stream};
 use crate::{Client, ClientConfig};
 
 /// A request as a broker gets it.
@@ -62,6 +61,7 @@ impl Peer {
         let stream = Stream {
             reader: Box::new(reader),
             writer: Box::new(writer),
+            tls: None,
         };
         (
             stream,
@@ -148,7 +148,7 @@ impl FakeCluster {
 }
 
 impl Connect for FakeCluster {
-    fn connect<'a>(&'a self, address: &'a Address) -> BoxFuture<'a, io::Result<Stream>> {
+    fn connect<'a>(&'a self, address: &'a Address) -> BoxFuture<'a, Result<Stream, ConnectError>> {
         let (stream, mut peer) = Peer::new(address);
         let script = Arc::clone(&self.script);
         tokio::spawn(async move {

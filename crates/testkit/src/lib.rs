@@ -24,6 +24,7 @@
 
 pub mod azurite;
 pub mod cache;
+pub mod certificates;
 pub mod gcs;
 pub mod guests;
 mod http;
@@ -34,14 +35,17 @@ pub mod process;
 pub mod s3;
 pub mod seaweedfs;
 pub mod store_proxy;
+pub mod tokens;
 
 pub use azurite::Azurite;
+pub use certificates::Authority;
 pub use gcs::Gcs;
 pub use kafka::{Codec, Comparison, Dataset, DatasetSummary, Ending, Kafka, KafkaOptions};
-pub use kafka::{Record, TimestampType};
+pub use kafka::{Listener, Record, SecureKafka, Security, TimestampType};
 pub use s3::S3;
 pub use seaweedfs::SeaweedFs;
 pub use store_proxy::{StoreFault, StoreProxy, StoreRule};
+pub use tokens::TokenEndpoint;
 
 /// A name that no other test uses: `prefix` and a random suffix, legal as a topic, bucket and file name.
 pub fn unique(prefix: &str) -> String {

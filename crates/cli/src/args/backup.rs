@@ -36,6 +36,11 @@ Examples:
   The first of three processes that share the work; the others are 1/3 and 2/3:
     armory backup --bootstrap-server localhost:9092 --topic '*' --storage s3://backups/kafka --worker 0/3
 
+  Over TLS, with a password that is read from a file:
+    armory backup --bootstrap-server kafka.example:9093 --topic orders --storage ./archive \\
+        -X security.protocol=SASL_SSL -X sasl.mechanism=SCRAM-SHA-512 -X sasl.username=armory \\
+        --property-file sasl.password=/run/secrets/password
+
   As documents say, with a folder for the volume and one for the plugins:
     armory backup -f orders.yaml --claim archive=./archive --claim plugins-pvc=./plugins --once"
 )]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use armory_resources::Bindings;
-use armory_resources::job::{KafkaEndpoint, StorageLocation};
+use armory_resources::job::{KafkaEndpoint, Secret, StorageLocation};
 use clap::Args;
 
 /// Documents and what stands in for Kubernetes.
@@ -14,7 +14,7 @@ pub(crate) struct Documents {
         short = 'f',
         long = "file",
         value_name = "FILE",
-        conflicts_with_all = ["bootstrap_server", "property", "topic", "storage", "plugin"],
+        conflicts_with_all = ["bootstrap_server", "property", "property_file", "topic", "storage", "plugin"],
     )]
     pub(crate) files: Vec<PathBuf>,
 
@@ -63,12 +63,21 @@ pub(crate) struct KafkaFlags {
     /// A client property by librdkafka's name
     #[arg(short = 'X', long, value_name = "NAME=VALUE", value_parser = parse_property)]
     property: Vec<(String, String)>,
+
+    /// A client property whose value is in a file, such as sasl.password or ssl.key.pem; the file is read for each
+    /// connection, so that a renewed secret is taken up
+    #[arg(long, value_name = "NAME=FILE", value_parser = parse_property_file)]
+    property_file: Vec<(String, PathBuf)>,
 }
 
 impl KafkaFlags {
     pub(crate) fn endpoint(&self) -> KafkaEndpoint {
         let mut endpoint = KafkaEndpoint::from_bootstrap(self.bootstrap_server.join(","));
         endpoint.properties.extend(self.property.iter().cloned());
+        let files = self.property_file.iter();
+        endpoint.secrets = files
+            .map(|(name, file)| (name.clone(), Secret::File(file.clone())))
+            .collect();
         endpoint
     }
 }
@@ -80,6 +89,20 @@ pub(super) fn parse_property(text: &str) -> Result<(String, String), String> {
         }
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}
+
+fn parse_property_file(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, file)) if !name.is_empty() && !file.is_empty() => {
+            if !armory_kafka::is_secret(name) {
+                return Err(format!(
+                    "{name} is no name, password, key or certificate; give its value with --property"
+                ));
+            }
+            Ok((name.to_owned(), file.into()))
+        }
+        _ => Err("expected NAME=FILE".to_owned()),
     }
 }
 

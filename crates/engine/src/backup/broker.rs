@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use armory_kafka::{
     Backoff, Client, ErrorCode, FetchAssignment, FetchOptions, FetchResponse, Fetcher,
@@ -20,6 +21,9 @@ use super::partition::{Partition, Sealed, Workspace};
 use crate::EngineError;
 use crate::budget::Budget;
 
+/// The first and the longest pause before a broker that does not let us in is tried again: some lock accounts that fail often.
+const LOCKED_OUT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
 /// What the brokers' tasks, and the commits, tell the control loop.
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -29,6 +33,8 @@ pub(crate) enum Event {
     Failed(Arc<Partition>, EngineError),
     /// `--once` has all of this partition.
     ReachedEnd(Arc<Partition>),
+    /// A broker does not let us in, and why; told once for each reason.
+    LockedOut(i32, String),
     /// Offsets from the first (inclusive) to the second (exclusive) were removed at the source before they could be archived.
     Trimmed(Arc<Partition>, i64, i64),
     /// Holes that nobody explained: how many offsets.
@@ -103,6 +109,8 @@ impl Broker {
     async fn run(mut self) {
         let stop = self.shared.stop.clone();
         let mut backoff = Backoff::default();
+        let mut locked_out = Backoff::new(LOCKED_OUT.0, LOCKED_OUT.1);
+        let mut told = None;
         loop {
             let command = tokio::select! {
                 () = stop.cancelled() => return,
@@ -120,6 +128,8 @@ impl Broker {
             };
             let ended = match connected {
                 Ok(mut fetcher) => {
+                    locked_out.reset();
+                    told = None;
                     for command in &commands {
                         apply(&mut fetcher, command);
                     }
@@ -131,13 +141,25 @@ impl Broker {
                     Err(error)
                 }
             };
-            match ended {
+            let pause = match ended {
                 Ok(()) => return,
-                Err(error) => self.give_back(&error),
-            }
+                Err(error) if error.is_about_access() => {
+                    self.give_back(&error);
+                    let why = crate::error::sentence(&error);
+                    if told.as_ref() != Some(&why) {
+                        self.shared.tell(Event::LockedOut(self.id, why.clone()));
+                        told = Some(why);
+                    }
+                    locked_out.next_delay()
+                }
+                Err(error) => {
+                    self.give_back(&error);
+                    backoff.next_delay()
+                }
+            };
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(backoff.next_delay()) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }
@@ -289,13 +311,9 @@ impl Broker {
                     Event::Unplaced(partition, code.to_string())
                 }
                 code => {
-                    let error = armory_kafka::Error::broker(
-                        self.id,
-                        "Fetch",
-                        &fetch.topic,
-                        fetch.partition,
-                        code,
-                    );
+                    let (topic, index) = (&fetch.topic, fetch.partition);
+                    let client = &self.shared.client;
+                    let error = client.refusal(self.id, "Fetch", topic, index, code);
                     Event::Failed(partition, error.into())
                 }
             });

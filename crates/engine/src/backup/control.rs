@@ -14,7 +14,6 @@ use armory_archive::{
     WriterOptions,
 };
 use armory_failpoints::{Point, reach};
-use armory_kafka::{Client, ClientConfig};
 use armory_resources::job::BackupJob;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -32,7 +31,7 @@ use crate::budget::Budget;
 use crate::error::sentence;
 use crate::plugins::PluginSet;
 use crate::{BackupProgress, EngineError, Level, Observer, Remark};
-use failures::{Closed, Patience, Subject};
+use failures::{Closed, LockedOut, Patience, Subject};
 use place::Unplaced;
 
 /// How often open segments are made durable, closed by age or for lack of room, and progress is told.
@@ -71,6 +70,8 @@ pub(crate) struct Control {
     closed: HashMap<PartitionKey, Closed>,
     openings: JoinSet<(PartitionKey, Result<PartitionWriter, ArchiveError>)>,
     patience: HashMap<PartitionKey, Patience>,
+    /// Why the cluster does not let us in any more, if so.
+    locked_out: Option<LockedOut>,
     /// Every partition that was ever to be followed.
     known: HashSet<PartitionKey>,
     /// Followed partitions that are done or given up.
@@ -92,7 +93,7 @@ impl Control {
         observer: Arc<dyn Observer>,
         stop: CancellationToken,
     ) -> Result<Control, EngineError> {
-        let client = Client::new(ClientConfig::from_properties(&job.source.properties)?)?;
+        let client = crate::cluster::client(&job.source)?;
         let archive = Archive::create_or_open(crate::storage::location(&job.storage)?).await?;
         let compression = crate::storage::compression(job.compression.as_ref())?;
         let plugins = PluginSet::load(&job.plugins, armory_plugins::World::Backup).await?;
@@ -144,6 +145,7 @@ impl Control {
             closed: HashMap::new(),
             openings: JoinSet::new(),
             patience: HashMap::new(),
+            locked_out: None,
             known: HashSet::new(),
             ended: HashSet::new(),
             failures: BTreeMap::new(),
@@ -220,11 +222,13 @@ impl Control {
                         () = stop.cancelled() => return Ok(()),
                         refreshed = self.refresh() => refreshed,
                     };
-                    if let Err(error) = refreshed {
-                        if !error.is_transient() {
-                            return Err(error);
+                    match refreshed {
+                        Ok(()) => self.on_refreshed(),
+                        Err(error) => {
+                            if let Some(pause) = self.on_not_refreshed(error)? {
+                                refresh.reset_after(pause);
+                            }
                         }
-                        self.remark(Level::Warning, format!("the cluster could not be asked for its topics, trying again: {}", sentence(&error)));
                     }
                 }
                 _ = tick.tick() => {
@@ -241,7 +245,8 @@ impl Control {
                     self.observer.backup_progress(&self.progress());
                 }
             }
-            if std::mem::take(&mut self.is_urgent) {
+            // Somebody who is locked out does not knock all the time.
+            if std::mem::take(&mut self.is_urgent) && self.locked_out.is_none() {
                 // Leaders that moved are asked for soon, with room for the election to end.
                 refresh.reset_after(Duration::from_millis(200));
             }
@@ -286,6 +291,10 @@ impl Control {
                     self.commits.add(partition, sealed);
                 }
             }
+            Event::LockedOut(broker, why) => self.remark(
+                Level::Warning,
+                format!("broker {broker} does not let the backup in; it is tried again with the credentials as they are then: {why}"),
+            ),
             Event::ReachedEnd(partition) => {
                 if self.is_current(&partition) && partition.state().phase == Phase::Done {
                     self.unassign(&partition);

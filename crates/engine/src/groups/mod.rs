@@ -9,7 +9,7 @@ mod translate;
 use std::collections::{BTreeMap, BTreeSet};
 
 use armory_archive::{Archive, GroupOffset, GroupOffsets, GroupsSnapshot, TopicKey};
-use armory_kafka::{Client, ClientConfig, TopicFilter};
+use armory_kafka::TopicFilter;
 use armory_resources::job::{KafkaEndpoint, NameMatcher, StorageLocation};
 use futures::{StreamExt, TryStreamExt, stream};
 
@@ -43,7 +43,7 @@ pub async fn snapshot(
     storage: &StorageLocation,
     include: &[NameMatcher],
 ) -> Result<SnapshotSummary, EngineError> {
-    let client = client(source)?;
+    let client = crate::cluster::client(source)?;
     let archive = Archive::create_or_open(location(storage)?).await?;
     let taken_at = jiff::Timestamp::now().as_millisecond();
     let mut listings = client.list_groups().await?;
@@ -106,10 +106,4 @@ pub async fn snapshot(
         taken_at,
         groups: counts,
     })
-}
-
-fn client(endpoint: &KafkaEndpoint) -> Result<Client, EngineError> {
-    Ok(Client::new(ClientConfig::from_properties(
-        &endpoint.properties,
-    )?)?)
 }

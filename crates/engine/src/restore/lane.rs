@@ -298,7 +298,7 @@ impl Lane {
         if doubtful {
             return target.on_doubt(code.to_string());
         }
-        let error = armory_kafka::Error::broker(
+        let error = self.client.refusal(
             self.broker,
             "Produce",
             &target.topic,

@@ -330,10 +330,12 @@ impl From<EngineError> for ResolveError {
 
 impl From<armory_kafka::Error> for ResolveError {
     fn from(error: armory_kafka::Error) -> ResolveError {
-        if error.is_retriable() {
+        let error = EngineError::from(error);
+        // Credentials that are changed while a restore runs pass; its patience is the same as with a broker that is away.
+        if error.is_transient() || error.is_lockout() {
             ResolveError::Again(crate::error::sentence(&error))
         } else {
-            ResolveError::Final(error.into())
+            ResolveError::Final(error)
         }
     }
 }

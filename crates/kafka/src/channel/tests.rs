@@ -114,7 +114,7 @@ async fn other_servers_are_recognised() {
         (&b"HTTP/1.1 400 Bad Request\r\n"[..], "it is an HTTP server"),
         (
             &[0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x16],
-            "it wants an encrypted connection",
+            "it wants an encrypted connection; set security.protocol to SSL or SASL_SSL",
         ),
         (&[0, 0, 0, 3, 1, 2, 3], "it announced an answer of 3 bytes"),
         (&[0, 0, 4, 1, 1], "receive.message.max.bytes; raise that"),

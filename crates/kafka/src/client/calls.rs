@@ -87,7 +87,7 @@ impl Client {
         loop {
             let error = match attempt().await {
                 Err(error) if worth_it(&error) => error,
-                settled => return settled,
+                settled => return settled.map_err(|error| self.explain(error)),
             };
             // Nobody shall wonder at a silence of a minute.
             if !told && matches!(error, Error::Unreachable { .. }) {

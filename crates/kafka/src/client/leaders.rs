@@ -54,7 +54,7 @@ impl Client {
     /// [`crate::ClientConfig::leader_timeout`] is over. Every partition is in the result.
     ///
     /// # Errors
-    /// If the cluster cannot be reached at all, or a broker does not know the API.
+    /// If the cluster cannot be reached at all, or does not let us in.
     pub(crate) async fn ask_leaders<Q: Question>(
         &self,
         question: &Q,
@@ -106,7 +106,7 @@ impl Client {
                             Ok(answer) => drop(settled.insert(key, Ok(answer))),
                             Err(code) => {
                                 let error =
-                                    Error::broker(leader, Q::Request::NAME, &key.0, key.1, code);
+                                    self.refusal(leader, Q::Request::NAME, &key.0, key.1, code);
                                 if code.is_retriable() {
                                     unsettled.insert(key, error);
                                 } else {
@@ -129,7 +129,10 @@ impl Client {
                 Err(error) if error.is_retriable() => {
                     unsettled.extend(missing.into_iter().map(|key| (key, error.clone())));
                 }
-                Err(error) => return Err(error),
+                // What one leader does not do says nothing about the others.
+                Err(error) => {
+                    settled.extend(missing.into_iter().map(|key| (key, Err(error.clone()))));
+                }
             }
         }
         Ok(unsettled)

@@ -11,7 +11,9 @@ mod pool;
 use std::sync::Arc;
 
 use crate::connection::Connection;
-use crate::{ClientConfig, Error, Metadata, TopicFilter};
+use crate::error::BrokerName;
+use crate::security::{principal, rights};
+use crate::{ClientConfig, Error, ErrorCode, Metadata, TopicFilter};
 use cluster::Cluster;
 use pool::Pool;
 
@@ -47,6 +49,38 @@ impl Client {
     /// What the client was made with.
     pub fn config(&self) -> &ClientConfig {
         &self.inner.config
+    }
+
+    /// As whom the brokers know us, as far as a client can know: `User:` and the user's name, the token's subject, or the
+    /// subject of the certificate.
+    pub fn principal(&self) -> Arc<str> {
+        let config = self.config();
+        if let Some(sasl) = &config.sasl {
+            return sasl
+                .principal()
+                .unwrap_or_else(|| Arc::from("the user that it is"));
+        }
+        match config.connect.certificate_subject() {
+            Some(subject) => principal::of_user(&subject).into(),
+            None => Arc::from(principal::ANONYMOUS),
+        }
+    }
+
+    /// The error for what a broker answered about a partition. One that tells of a missing right says which, and whose.
+    pub fn refusal(
+        &self,
+        broker: impl Into<BrokerName>,
+        api: &'static str,
+        topic: &str,
+        partition: i32,
+        code: ErrorCode,
+    ) -> Error {
+        self.explain(Error::broker(broker, api, topic, partition, code))
+    }
+
+    /// Says of an error that tells of a missing right which it is, and whose.
+    pub(crate) fn explain(&self, error: Error) -> Error {
+        rights::explain(error, || self.principal())
     }
 
     /// The id that the cluster gave itself. `None` from brokers that have none.

@@ -5,7 +5,7 @@ use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::{ApiKey, MetadataRequest, MetadataResponse};
 
 use super::*;
-use crate::connect::{Connect, Stream};
+use crate::connect::{Connect, ConnectError, Stream};
 use crate::testing::{FakeCluster, Peer, Reply, all_versions};
 
 /// Hands out one stream in memory.
@@ -13,13 +13,13 @@ use crate::testing::{FakeCluster, Peer, Reply, all_versions};
 struct Once(Mutex<Option<Stream>>);
 
 impl Connect for Once {
-    fn connect<'a>(&'a self, _: &'a Address) -> BoxFuture<'a, io::Result<Stream>> {
+    fn connect<'a>(&'a self, _: &'a Address) -> BoxFuture<'a, Result<Stream, ConnectError>> {
         let stream = self
             .0
             .lock()
             .unwrap()
             .take()
-            .ok_or_else(|| io::ErrorKind::ConnectionRefused.into());
+            .ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionRefused).into());
         Box::pin(async { stream })
     }
 }

@@ -273,7 +273,7 @@ impl Fetcher {
 
     /// Sends the next request. Does nothing while one is under way or nothing is assigned.
     ///
-    /// Waits only if the broker asked for it (throttling), and may be dropped meanwhile.
+    /// Waits only if the broker asked for it (throttling, authentication again), and may be dropped meanwhile.
     ///
     /// # Errors
     /// If the connection is lost. Then this fetcher is of no more use.
@@ -281,7 +281,8 @@ impl Fetcher {
         if self.in_flight.is_some() || self.is_empty() {
             return Ok(());
         }
-        self.connection.wait_out_throttle().await;
+        // First, because what the session says of the request counts as told.
+        let turn = self.connection.turn().await?;
         let version = if self.is_by_topic_id() {
             self.newest_version
         } else {
@@ -296,7 +297,9 @@ impl Fetcher {
             buffer: self.memory.take(),
             ..Extras::default()
         };
-        let pending = self.connection.send::<FetchRequest>(encoded, extras)?;
+        let pending = self
+            .connection
+            .send::<FetchRequest>(turn, encoded, extras)?;
         self.in_flight = Some(InFlight { version, pending });
         Ok(())
     }

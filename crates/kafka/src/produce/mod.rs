@@ -137,7 +137,6 @@ impl ProduceConnection {
             .acquire_owned()
             .await
             .expect("the semaphore is never closed");
-        self.connection.wait_out_throttle().await;
         let by_id = self.newest_version >= PRODUCE_BY_TOPIC_ID
             && batches.iter().all(|batch| batch.topic_id.is_some());
         let version = if by_id {
@@ -157,7 +156,10 @@ impl ProduceConnection {
             permit: Some(permit),
             ..Extras::default()
         };
-        let mut pending = self.connection.send::<ProduceRequest>(encoded, extras)?;
+        let turn = self.connection.turn().await?;
+        let mut pending = self
+            .connection
+            .send::<ProduceRequest>(turn, encoded, extras)?;
         pending.written().await?;
         let connection = self.connection.clone();
         let answer = async move {

@@ -3,6 +3,7 @@
 //! Every property of librdkafka 2 is in the [`table`] with what it means here: used, without meaning here and
 //! harmless, or not supported. Nothing is ignored: a name that is not in the table is an error that names near misses.
 
+mod security;
 mod table;
 mod values;
 
@@ -11,6 +12,8 @@ use std::fmt;
 
 use crate::ClientConfig;
 use crate::connect::{Address, TcpConnect};
+use crate::security::SecretValue;
+use security::{Protocol, SecurityDraft};
 use table::{Meaning, Property};
 
 /// Why properties could not be used.
@@ -53,6 +56,20 @@ pub enum PropertyError {
         /// The other.
         second: String,
     },
+    /// The value is needed at once, and cannot be read later from a file.
+    #[error("Kafka property {name} cannot be read from a file; give its value")]
+    NoSecret {
+        /// The property.
+        name: &'static str,
+    },
+    /// A property is there and another that it needs, or that it excludes, is not as it should be.
+    #[error("Kafka property {name} {problem}")]
+    Combination {
+        /// The property, as it was given or by librdkafka's name.
+        name: String,
+        /// What is wrong, with the remedy.
+        problem: String,
+    },
     /// There is no broker to begin with.
     #[error("Kafka property bootstrap.servers is missing; name at least one broker as host:port")]
     NoBootstrap,
@@ -74,12 +91,22 @@ impl fmt::Display for DidYouMean<'_> {
 struct Draft {
     config: ClientConfig,
     tcp: TcpConnect,
+    security: SecurityDraft,
 }
 
-pub(crate) fn parse(properties: &BTreeMap<String, String>) -> Result<ClientConfig, PropertyError> {
+/// Whether the value of a property is nobody's business, and may be read from a file when a connection is made.
+pub fn is_secret(name: &str) -> bool {
+    find(name).is_ok_and(|property| matches!(property.meaning, Meaning::Secret(_)))
+}
+
+pub(crate) fn parse(
+    properties: &BTreeMap<String, String>,
+    secrets: &BTreeMap<String, SecretValue>,
+) -> Result<ClientConfig, PropertyError> {
     let mut draft = Draft {
         config: ClientConfig::new(Vec::new()),
         tcp: TcpConnect::default(),
+        security: SecurityDraft::default(),
     };
     let mut given: BTreeMap<&'static str, (&str, &str)> = BTreeMap::new();
     for (name, value) in properties {
@@ -93,13 +120,34 @@ pub(crate) fn parse(properties: &BTreeMap<String, String>) -> Result<ClientConfi
                 second: name.to_owned(),
             });
         }
-        apply(property, value, &mut draft)?;
+        if !secrets.contains_key(name) {
+            apply(property, value, &mut draft)?;
+            draft.security.note(setting, name);
+        }
+    }
+    for (name, value) in secrets {
+        let property = find(name)?;
+        let Meaning::Secret(set) = property.meaning else {
+            return Err(PropertyError::NoSecret {
+                name: property.name,
+            });
+        };
+        set(&mut draft.security, value.clone());
+        draft
+            .security
+            .note(property.alias_of.unwrap_or(property.name), name);
     }
     if draft.config.bootstrap.is_empty() {
         return Err(PropertyError::NoBootstrap);
     }
-    let Draft { mut config, tcp } = draft;
-    config.connect = std::sync::Arc::new(tcp);
+    let Draft {
+        mut config,
+        tcp,
+        security,
+    } = draft;
+    let (connect, sasl) = security.finish(tcp)?;
+    config.connect = connect;
+    config.sasl = sasl;
     Ok(config)
 }
 
@@ -111,6 +159,10 @@ fn apply(property: &'static Property, value: &str, draft: &mut Draft) -> Result<
     };
     match property.meaning {
         Meaning::Used(set) => set(draft, value.trim()).map_err(refuse),
+        Meaning::Secret(set) => {
+            set(&mut draft.security, SecretValue::Text(value.to_owned()));
+            Ok(())
+        }
         Meaning::Harmless => Ok(()),
         Meaning::Only { values, otherwise } => {
             if values
@@ -166,16 +218,19 @@ fn sorted_words(name: &str) -> String {
     words.join(".")
 }
 
-/// Comma-separated `host[:port]`, each perhaps with `PLAINTEXT://` before it.
-fn addresses(text: &str) -> Result<Vec<Address>, String> {
+/// Comma-separated `host[:port]`, each perhaps with `PLAINTEXT://` or another protocol before it, which are added to
+/// `protocols`.
+fn addresses(text: &str, protocols: &mut Vec<Protocol>) -> Result<Vec<Address>, String> {
     let expected = |entry: &str| format!("{entry:?} is no host:port");
     text.split(',')
         .map(str::trim)
         .filter(|entry| !entry.is_empty())
         .map(|entry| {
             let place = match entry.split_once("://") {
-                Some((protocol, place)) if protocol.eq_ignore_ascii_case("plaintext") => place,
-                Some((protocol, _)) => return Err(format!("{protocol} is not supported yet")),
+                Some((protocol, place)) => {
+                    protocols.push(Protocol::parse(protocol)?);
+                    place
+                }
                 None => entry,
             };
             address(place).ok_or_else(|| expected(entry))

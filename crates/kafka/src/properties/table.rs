@@ -2,10 +2,13 @@
 
 use crate::connect::AddressFamily;
 
+use super::security::{Protocol, SecurityDraft, extensions, mechanism};
 use super::values::{boolean, bytes, compression, milliseconds, number};
 use super::{Draft, addresses};
+use crate::security::SecretValue;
 
 type Set = fn(&mut Draft, &str) -> Result<(), String>;
+type SetSecret = fn(&mut SecurityDraft, SecretValue);
 
 /// One of librdkafka's properties.
 #[derive(Debug)]
@@ -21,6 +24,8 @@ pub(super) struct Property {
 pub(super) enum Meaning {
     /// It is obeyed.
     Used(Set),
+    /// It is obeyed, and nobody may see its value, which may be read from a file when a connection is made.
+    Secret(SetSecret),
     /// It steers something that armory does not have, so that leaving it out changes nothing that could be noticed.
     Harmless,
     /// Armory always behaves as these values say.
@@ -37,6 +42,14 @@ const fn used(name: &'static str, set: Set) -> Property {
         name,
         alias_of: None,
         meaning: Meaning::Used(set),
+    }
+}
+
+const fn secret(name: &'static str, set: SetSecret) -> Property {
+    Property {
+        name,
+        alias_of: None,
+        meaning: Meaning::Secret(set),
     }
 }
 
@@ -76,8 +89,16 @@ const fn alias(name: &'static str, alias_of: &'static str, meaning: Meaning) -> 
     }
 }
 
-const TLS: &str = "encrypted connections are not supported yet";
-const SASL: &str = "authentication is not supported yet";
+const SAFE_TLS: &str = "armory speaks TLS 1.2 and 1.3 with what is safe in them; remove it";
+const OPENSSL: &str = "armory is not built on OpenSSL; remove it";
+const STORES: &str = "the system's authorities are used where nothing else is given; remove it";
+const KEY_STORE: &str = "key stores (PKCS#12, JKS) are not read; convert it with \
+     openssl pkcs12 -in keystore.p12 -nodes -out client.pem, and set ssl.certificate.location and ssl.key.location to client.pem";
+const TRUST_STORE: &str = "trust stores (PKCS#12, JKS) are not read; convert it with \
+     openssl pkcs12 -in truststore.p12 -nokeys -out ca.pem, and set ssl.ca.location to ca.pem";
+const KERBEROS: &str = "Kerberos is not spoken here; use PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or a client certificate";
+const ASSERTION: &str =
+    "tokens are got by client credentials; use sasl.oauthbearer.client.id and client.secret";
 const CODE: &str = "it can only be set by a program's code";
 const TRANSACTIONS: &str = "a restore is exact without transactions; remove it";
 const PARTITIONER: &str =
@@ -88,9 +109,15 @@ const ACKS: Meaning = Meaning::Only {
     otherwise: "a restore always waits for all in-sync replicas",
 };
 const BOOTSTRAP: Meaning = Meaning::Used(|draft, text| {
-    draft.config.bootstrap = addresses(text)?;
+    draft.config.bootstrap = addresses(text, &mut draft.security.bootstrap_protocols)?;
     Ok(())
 });
+const MECHANISM: Meaning = Meaning::Used(|draft, text| {
+    draft.security.mechanism = Some(mechanism(text)?);
+    Ok(())
+});
+const CLIENT_ID: Meaning = Meaning::Secret(|draft, value| draft.client_id = Some(value));
+const CLIENT_SECRET: Meaning = Meaning::Secret(|draft, value| draft.client_secret = Some(value));
 const MAX_IN_FLIGHT: Meaning = Meaning::Used(|draft, text| {
     draft.config.produce.max_in_flight = bytes(text, 1..=5)?;
     Ok(())
@@ -356,71 +383,181 @@ pub(super) static PROPERTIES: &[Property] = &[
         "armory is not built on librdkafka; its plugins are WASI components",
     ),
     // Encryption and authentication.
-    only(
-        "security.protocol",
-        &["plaintext"],
-        "encryption and authentication are not supported yet",
+    used("security.protocol", |draft, text| {
+        draft.security.protocol = Some(Protocol::parse(text)?);
+        Ok(())
+    }),
+    used("enable.ssl.certificate.verification", |draft, text| {
+        draft.security.tls.no_verification = !boolean(text)?;
+        Ok(())
+    }),
+    used("ssl.endpoint.identification.algorithm", |draft, text| {
+        draft.security.tls.any_host_name = match text {
+            "https" => false,
+            "none" => true,
+            _ => return Err("it takes https or none".to_owned()),
+        };
+        Ok(())
+    }),
+    used("ssl.ca.location", |draft, text| {
+        // librdkafka's `probe` looks where systems keep their authorities; here that is done when nothing is given.
+        draft.security.tls.trust.location = (text != "probe").then(|| text.into());
+        Ok(())
+    }),
+    secret("ssl.ca.pem", |draft, value| {
+        draft.tls.trust.pem = Some(value)
+    }),
+    used("ssl.certificate.location", |draft, text| {
+        draft.security.tls.certificate = Some(SecretValue::File(text.into()));
+        Ok(())
+    }),
+    secret("ssl.certificate.pem", |draft, value| {
+        draft.tls.certificate = Some(value);
+    }),
+    used("ssl.key.location", |draft, text| {
+        draft.security.tls.key = Some(SecretValue::File(text.into()));
+        Ok(())
+    }),
+    secret("ssl.key.pem", |draft, value| draft.tls.key = Some(value)),
+    secret("ssl.key.password", |draft, value| {
+        draft.tls.key_password = Some(value);
+    }),
+    used("https.ca.location", |draft, text| {
+        draft.security.token_trust.location = (text != "probe").then(|| text.into());
+        Ok(())
+    }),
+    secret("https.ca.pem", |draft, value| {
+        draft.token_trust.pem = Some(value);
+    }),
+    unsupported("ssl.ca.certificate.stores", STORES),
+    unsupported("ssl.certificate.verify_cb", CODE),
+    unsupported("ssl.cipher.suites", SAFE_TLS),
+    unsupported(
+        "ssl.crl.location",
+        "lists of revoked certificates are not read; remove it",
     ),
-    unsupported("enable.ssl.certificate.verification", TLS),
-    unsupported("https.ca.location", TLS),
-    unsupported("https.ca.pem", TLS),
-    unsupported("ssl.ca.certificate.stores", TLS),
-    unsupported("ssl.ca.location", TLS),
-    unsupported("ssl.ca.pem", TLS),
-    unsupported("ssl.certificate.location", TLS),
-    unsupported("ssl.certificate.pem", TLS),
-    unsupported("ssl.certificate.verify_cb", TLS),
-    unsupported("ssl.cipher.suites", TLS),
-    unsupported("ssl.crl.location", TLS),
-    unsupported("ssl.curves.list", TLS),
-    unsupported("ssl.endpoint.identification.algorithm", TLS),
-    unsupported("ssl.engine.id", TLS),
-    unsupported("ssl.engine.location", TLS),
-    unsupported("ssl.key.location", TLS),
-    unsupported("ssl.key.password", TLS),
-    unsupported("ssl.key.pem", TLS),
-    unsupported("ssl.keystore.location", TLS),
-    unsupported("ssl.keystore.password", TLS),
-    unsupported("ssl.providers", TLS),
-    unsupported("ssl.sigalgs.list", TLS),
-    unsupported("ssl_ca", TLS),
-    unsupported("ssl_certificate", TLS),
-    unsupported("ssl_engine_callback_data", TLS),
-    unsupported("ssl_key", TLS),
-    unsupported("enable.sasl.oauthbearer.unsecure.jwt", SASL),
-    unsupported("oauthbearer_token_refresh_cb", SASL),
-    unsupported("sasl.kerberos.keytab", SASL),
-    unsupported("sasl.kerberos.kinit.cmd", SASL),
-    unsupported("sasl.kerberos.min.time.before.relogin", SASL),
-    unsupported("sasl.kerberos.principal", SASL),
-    unsupported("sasl.kerberos.service.name", SASL),
-    unsupported("sasl.mechanism", SASL),
-    unsupported("sasl.mechanisms", SASL),
-    unsupported("sasl.oauthbearer.assertion.algorithm", SASL),
-    unsupported("sasl.oauthbearer.assertion.claim.aud", SASL),
-    unsupported("sasl.oauthbearer.assertion.claim.exp.seconds", SASL),
-    unsupported("sasl.oauthbearer.assertion.claim.iss", SASL),
-    unsupported("sasl.oauthbearer.assertion.claim.jti.include", SASL),
-    unsupported("sasl.oauthbearer.assertion.claim.nbf.seconds", SASL),
-    unsupported("sasl.oauthbearer.assertion.claim.sub", SASL),
-    unsupported("sasl.oauthbearer.assertion.file", SASL),
-    unsupported("sasl.oauthbearer.assertion.jwt.template.file", SASL),
-    unsupported("sasl.oauthbearer.assertion.private.key.file", SASL),
-    unsupported("sasl.oauthbearer.assertion.private.key.passphrase", SASL),
-    unsupported("sasl.oauthbearer.assertion.private.key.pem", SASL),
-    unsupported("sasl.oauthbearer.client.credentials.client.id", SASL),
-    unsupported("sasl.oauthbearer.client.credentials.client.secret", SASL),
-    unsupported("sasl.oauthbearer.client.id", SASL),
-    unsupported("sasl.oauthbearer.client.secret", SASL),
-    unsupported("sasl.oauthbearer.config", SASL),
-    unsupported("sasl.oauthbearer.extensions", SASL),
-    unsupported("sasl.oauthbearer.grant.type", SASL),
-    unsupported("sasl.oauthbearer.metadata.authentication.type", SASL),
-    unsupported("sasl.oauthbearer.method", SASL),
-    unsupported("sasl.oauthbearer.scope", SASL),
-    unsupported("sasl.oauthbearer.token.endpoint.url", SASL),
-    unsupported("sasl.password", SASL),
-    unsupported("sasl.username", SASL),
+    unsupported("ssl.curves.list", SAFE_TLS),
+    unsupported("ssl.engine.id", OPENSSL),
+    unsupported("ssl.engine.location", OPENSSL),
+    unsupported("ssl.keystore.location", KEY_STORE),
+    unsupported("ssl.keystore.password", KEY_STORE),
+    unsupported("ssl.providers", OPENSSL),
+    unsupported("ssl.sigalgs.list", SAFE_TLS),
+    unsupported("ssl_ca", CODE),
+    unsupported("ssl_certificate", CODE),
+    unsupported("ssl_engine_callback_data", CODE),
+    unsupported("ssl_key", CODE),
+    Property {
+        name: "sasl.mechanisms",
+        alias_of: None,
+        meaning: MECHANISM,
+    },
+    alias("sasl.mechanism", "sasl.mechanisms", MECHANISM),
+    secret("sasl.username", |draft, value| draft.username = Some(value)),
+    secret("sasl.password", |draft, value| draft.password = Some(value)),
+    used("sasl.oauthbearer.method", |draft, text| match text {
+        "oidc" => {
+            draft.security.by_oidc = true;
+            Ok(())
+        }
+        _ => Err("only oidc is supported: tokens come from a token endpoint".to_owned()),
+    }),
+    used("sasl.oauthbearer.token.endpoint.url", |draft, text| {
+        if !text.starts_with("https://") && !text.starts_with("http://") {
+            return Err("it takes an http or https URL".to_owned());
+        }
+        draft.security.token_url = Some(text.to_owned());
+        Ok(())
+    }),
+    Property {
+        name: "sasl.oauthbearer.client.id",
+        alias_of: None,
+        meaning: CLIENT_ID,
+    },
+    alias(
+        "sasl.oauthbearer.client.credentials.client.id",
+        "sasl.oauthbearer.client.id",
+        CLIENT_ID,
+    ),
+    Property {
+        name: "sasl.oauthbearer.client.secret",
+        alias_of: None,
+        meaning: CLIENT_SECRET,
+    },
+    alias(
+        "sasl.oauthbearer.client.credentials.client.secret",
+        "sasl.oauthbearer.client.secret",
+        CLIENT_SECRET,
+    ),
+    used("sasl.oauthbearer.scope", |draft, text| {
+        draft.security.scope = Some(text.to_owned());
+        Ok(())
+    }),
+    used("sasl.oauthbearer.extensions", |draft, text| {
+        draft.security.extensions = extensions(text)?;
+        Ok(())
+    }),
+    only(
+        "sasl.oauthbearer.grant.type",
+        &["client_credentials"],
+        "tokens are got by client credentials",
+    ),
+    only(
+        "sasl.oauthbearer.metadata.authentication.type",
+        &["none"],
+        "tokens are got by client credentials",
+    ),
+    only(
+        "enable.sasl.oauthbearer.unsecure.jwt",
+        &["false"],
+        "a token that nobody signed proves nothing",
+    ),
+    unsupported("oauthbearer_token_refresh_cb", CODE),
+    unsupported("sasl.oauthbearer.assertion.algorithm", ASSERTION),
+    unsupported("sasl.oauthbearer.assertion.claim.aud", ASSERTION),
+    unsupported("sasl.oauthbearer.assertion.claim.exp.seconds", ASSERTION),
+    unsupported("sasl.oauthbearer.assertion.claim.iss", ASSERTION),
+    unsupported("sasl.oauthbearer.assertion.claim.jti.include", ASSERTION),
+    unsupported("sasl.oauthbearer.assertion.claim.nbf.seconds", ASSERTION),
+    unsupported("sasl.oauthbearer.assertion.claim.sub", ASSERTION),
+    unsupported("sasl.oauthbearer.assertion.file", ASSERTION),
+    unsupported("sasl.oauthbearer.assertion.jwt.template.file", ASSERTION),
+    unsupported("sasl.oauthbearer.assertion.private.key.file", ASSERTION),
+    unsupported(
+        "sasl.oauthbearer.assertion.private.key.passphrase",
+        ASSERTION,
+    ),
+    unsupported("sasl.oauthbearer.assertion.private.key.pem", ASSERTION),
+    unsupported(
+        "sasl.oauthbearer.config",
+        "it makes tokens that nobody signed; use sasl.oauthbearer.method=oidc",
+    ),
+    unsupported("sasl.kerberos.keytab", KERBEROS),
+    unsupported("sasl.kerberos.kinit.cmd", KERBEROS),
+    unsupported("sasl.kerberos.min.time.before.relogin", KERBEROS),
+    unsupported("sasl.kerberos.principal", KERBEROS),
+    unsupported("sasl.kerberos.service.name", KERBEROS),
+    // Java clients have these, and librdkafka does not: said here, because their names are no near misses.
+    unsupported(
+        "sasl.jaas.config",
+        "it is for Java clients; use sasl.username and sasl.password",
+    ),
+    unsupported(
+        "ssl.keystore.certificate.chain",
+        "it is for Java clients; use ssl.certificate.pem",
+    ),
+    unsupported(
+        "ssl.keystore.key",
+        "it is for Java clients; use ssl.key.pem",
+    ),
+    unsupported("ssl.keystore.type", KEY_STORE),
+    unsupported(
+        "ssl.truststore.certificates",
+        "it is for Java clients; use ssl.ca.pem",
+    ),
+    unsupported("ssl.truststore.location", TRUST_STORE),
+    unsupported("ssl.truststore.password", TRUST_STORE),
+    unsupported("ssl.truststore.type", TRUST_STORE),
     // Pointers into a program that uses librdkafka.
     unsupported("background_event_cb", CODE),
     unsupported("closesocket_cb", CODE),

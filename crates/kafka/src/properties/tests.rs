@@ -114,13 +114,12 @@ fn an_unknown_property_is_refused_with_near_misses() {
 
 #[test]
 fn what_cannot_be_done_is_refused_with_the_reason() {
-    assert_eq!(
-        refused("sasl.username", "alice"),
-        "Kafka property sasl.username is not supported: authentication is not supported yet"
-    );
-    assert_eq!(
-        refused("security.protocol", "SASL_SSL"),
-        "Kafka property security.protocol cannot be \"SASL_SSL\": encryption and authentication are not supported yet; only plaintext is supported"
+    assert!(refused("sasl.kerberos.keytab", "/k").contains("Kerberos is not spoken here"));
+    assert!(refused("sasl.mechanism", "GSSAPI").contains("Kerberos is not supported; use PLAIN"));
+    assert!(refused("ssl.keystore.location", "/k.p12").contains("openssl pkcs12 -in keystore.p12"));
+    assert!(refused("sasl.jaas.config", "x").contains("use sasl.username and sasl.password"));
+    assert!(
+        refused("security.protocol", "TLS").contains("PLAINTEXT, SSL, SASL_PLAINTEXT and SASL_SSL")
     );
     assert!(refused("acks", "1").contains("all in-sync replicas"));
     assert!(refused("isolation.level", "read_uncommitted").contains("only read_committed"));
@@ -130,9 +129,164 @@ fn what_cannot_be_done_is_refused_with_the_reason() {
     assert!(refused("compression.codec", "brotli").contains("zstd"));
 }
 
+/// A sound configuration for a mechanism, with some of it left out or changed.
+fn secured(
+    protocol: &str,
+    properties: &[(&str, &str)],
+    without: &[&str],
+) -> Result<ClientConfig, PropertyError> {
+    let mut all = vec![("security.protocol", protocol)];
+    all.extend(
+        properties
+            .iter()
+            .filter(|(name, _)| !without.contains(name)),
+    );
+    config(&all)
+}
+
+const SCRAM: [(&str, &str); 3] = [
+    ("sasl.mechanism", "SCRAM-SHA-512"),
+    ("sasl.username", "alice"),
+    ("sasl.password", "hunter2"),
+];
+const OAUTH: [(&str, &str); 7] = [
+    ("sasl.mechanisms", "OAUTHBEARER"),
+    ("sasl.oauthbearer.method", "oidc"),
+    ("sasl.oauthbearer.token.endpoint.url", "https://idp/token"),
+    ("sasl.oauthbearer.client.id", "armory"),
+    ("sasl.oauthbearer.client.secret", "hunter2"),
+    ("sasl.oauthbearer.scope", "kafka"),
+    (
+        "sasl.oauthbearer.extensions",
+        "logicalCluster=lkc-1,identityPoolId=pool-1",
+    ),
+];
+
 #[test]
-fn no_secret_is_repeated_in_an_error() {
+fn every_protocol_and_mechanism_is_taken() {
+    for protocol in ["plaintext", "SSL"] {
+        assert!(secured(protocol, &[], &[]).unwrap().sasl.is_none());
+    }
+    for protocol in ["SASL_PLAINTEXT", "sasl_ssl"] {
+        for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
+            let mut properties = SCRAM;
+            properties[0].1 = mechanism;
+            let config = secured(protocol, &properties, &[]).unwrap();
+            assert!(
+                format!("{:?}", config.connect).starts_with(if protocol == "sasl_ssl" {
+                    "TlsConnect"
+                } else {
+                    "TcpConnect"
+                })
+            );
+            assert!(config.sasl.is_some());
+        }
+        assert!(secured(protocol, &OAUTH, &[]).unwrap().sasl.is_some());
+    }
+    let mutual = [
+        ("ssl.ca.location", "/ca.pem"),
+        ("ssl.certificate.pem", "c"),
+        ("ssl.key.location", "/key.pem"),
+        ("ssl.key.password", "hunter2"),
+        ("ssl.endpoint.identification.algorithm", "none"),
+        ("enable.ssl.certificate.verification", "true"),
+    ];
+    secured("SSL", &mutual, &[]).unwrap();
+}
+
+#[test]
+fn what_does_not_go_together_is_refused() {
+    #[track_caller]
+    fn check(result: Result<ClientConfig, PropertyError>, text: &str) {
+        assert_eq!(result.unwrap_err().to_string(), text);
+    }
+    check(
+        config(&SCRAM),
+        "Kafka property sasl.mechanism has no meaning while security.protocol is PLAINTEXT; set that to SASL_SSL or SASL_PLAINTEXT, or remove it",
+    );
+    check(
+        secured("SASL_PLAINTEXT", &[("ssl.ca.pem", "x")], &[]),
+        "Kafka property ssl.ca.pem has no meaning while security.protocol is SASL_PLAINTEXT; set that to SASL_SSL, or remove it",
+    );
+    check(
+        secured("SASL_SSL", &SCRAM, &["sasl.mechanism"]),
+        "Kafka property sasl.mechanism is missing; name PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER",
+    );
+    check(
+        secured("SASL_SSL", &SCRAM, &["sasl.password"]),
+        "Kafka property sasl.password is missing for SCRAM-SHA-512",
+    );
+    check(
+        secured("SASL_SSL", &OAUTH, &["sasl.oauthbearer.client.id"]),
+        "Kafka property sasl.oauthbearer.client.id is missing for OAUTHBEARER",
+    );
+    check(
+        secured("SASL_SSL", &OAUTH, &["sasl.oauthbearer.method"]),
+        "Kafka property sasl.oauthbearer.method is missing; set it to oidc, so that tokens are got from a token endpoint",
+    );
+    let both = [&SCRAM[..], &OAUTH[3..4]].concat();
+    check(
+        secured("SASL_SSL", &both, &[]),
+        "Kafka property sasl.oauthbearer.client.id has no meaning for sasl.mechanism SCRAM-SHA-512; remove it",
+    );
+    check(
+        secured("SSL", &[("ssl.key.pem", "k")], &[]),
+        "Kafka property ssl.key is there without its certificate; add ssl.certificate.location or ssl.certificate.pem",
+    );
+    let twice = [("ssl.key.pem", "k"), ("ssl.key.location", "/k")];
+    check(
+        secured("SSL", &twice, &[]),
+        "Kafka property ssl.key.location is there together with ssl.key.pem; keep one",
+    );
+    check(
+        config(&[("bootstrap.servers", "SASL_SSL://a:1")]),
+        "Kafka property bootstrap.servers names SASL_SSL:// and security.protocol is PLAINTEXT; set security.protocol=SASL_SSL",
+    );
+    let reserved = [("sasl.oauthbearer.extensions", "auth=x")];
+    assert!(secured("SASL_SSL", &reserved, &[]).is_err());
+}
+
+#[test]
+fn secrets_come_from_files_and_win_over_properties() {
+    let properties = BTreeMap::from(
+        [
+            ("bootstrap.servers", "kafka:9092"),
+            ("security.protocol", "SASL_SSL"),
+            ("sasl.mechanism", "PLAIN"),
+            ("sasl.username", "alice"),
+            ("sasl.password", "old"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned())),
+    );
+    let file = |name: &str| BTreeMap::from([(name.to_owned(), SecretValue::File("/run/p".into()))]);
+    let config =
+        ClientConfig::from_properties_and_secrets(&properties, &file("sasl.password")).unwrap();
+    assert!(format!("{config:?}").contains("/run/p"));
+    let error =
+        ClientConfig::from_properties_and_secrets(&properties, &file("client.id")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "Kafka property client.id cannot be read from a file; give its value"
+    );
+    assert!(is_secret("ssl.key.pem") && is_secret("sasl.username") && !is_secret("client.id"));
+}
+
+#[test]
+fn no_secret_is_shown() {
     assert!(!refused("sasl.password", "hunter2").contains("hunter2"));
+    let keys = [
+        ("ssl.key.pem", "hunter2"),
+        ("ssl.certificate.pem", "c"),
+        ("ssl.key.password", "hunter2"),
+    ];
+    for (protocol, properties) in [
+        ("SASL_SSL", &SCRAM[..]),
+        ("SASL_SSL", &OAUTH),
+        ("SSL", &keys),
+    ] {
+        let config = secured(protocol, properties, &[]).unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod storage;
 mod work_group;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +29,7 @@ pub use crate::matcher::{NameMatcher, NamePattern, PatternError};
 pub const DEFAULT_MEMORY_BUDGET: u64 = 256 * 1024 * 1024;
 
 /// A Kafka cluster and how to talk to it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KafkaEndpoint {
     /// The EventHub's name, or the bootstrap servers where there is none: for people.
@@ -36,6 +37,40 @@ pub struct KafkaEndpoint {
     /// Client properties by librdkafka's names: those of the EventHub with the Backup's or Restore's own
     /// additional ones laid over them. `bootstrap.servers` is always there.
     pub properties: BTreeMap<String, String>,
+    /// Client properties that are read when a connection is made, by librdkafka's names. They come before those of the same
+    /// name in `properties`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, Secret>,
+}
+
+impl fmt::Debug for KafkaEndpoint {
+    /// Without the values of properties that may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_secret = |name: &str| {
+            ["password", "passphrase", "secret", "key.pem"]
+                .iter()
+                .any(|ending| name.ends_with(ending))
+        };
+        let properties: BTreeMap<&String, &str> = self
+            .properties
+            .iter()
+            .map(|(name, value)| {
+                (
+                    name,
+                    if is_secret(name) {
+                        "…"
+                    } else {
+                        value.as_str()
+                    },
+                )
+            })
+            .collect();
+        f.debug_struct("KafkaEndpoint")
+            .field("name", &self.name)
+            .field("properties", &properties)
+            .field("secrets", &self.secrets)
+            .finish()
+    }
 }
 
 impl KafkaEndpoint {
@@ -45,6 +80,7 @@ impl KafkaEndpoint {
         KafkaEndpoint {
             name: servers.clone(),
             properties: BTreeMap::from([("bootstrap.servers".to_owned(), servers)]),
+            secrets: BTreeMap::new(),
         }
     }
 

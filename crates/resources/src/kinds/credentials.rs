@@ -57,6 +57,15 @@ object! {
     check check_value_source
 }
 
+impl ValueSource {
+    /// Whether it may be missing.
+    pub(crate) fn is_optional(&self) -> bool {
+        self.secret
+            .as_ref()
+            .is_some_and(|secret| secret.optional == Some(true))
+    }
+}
+
 fn check_value_source(source: &ValueSource, at: &mut Place<'_>) {
     if source.secret.is_none() {
         at.problem_at("secretKeyRef", "missing");

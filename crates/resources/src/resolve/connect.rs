@@ -52,19 +52,6 @@ impl<'a> Resolver<'a> {
                 _ => None,
             },
         );
-        if let Some((from, spec)) = self.credentials(document, side, credentials) {
-            match spec.variant() {
-                Some(variant @ ("sasl" | "mTls")) => self.problem(
-                    from,
-                    &["spec", variant],
-                    "authentication against Kafka is not supported yet",
-                ),
-                Some(variant) => {
-                    self.misfit(document, side, variant, "an EventHub", "sasl or mTls")
-                }
-                None => {}
-            }
-        }
         let mut properties = hub.map_or_else(BTreeMap::new, |(_, spec)| {
             with_one_bootstrap(&spec.kafka.properties.0)
         });
@@ -73,10 +60,25 @@ impl<'a> Resolver<'a> {
             self.problem(document, &["spec", side.properties, BROKER_LIST], message);
         }
         properties.extend(with_one_bootstrap(additional));
-        KafkaEndpoint {
+        let mut endpoint = KafkaEndpoint {
             name: name.to_owned(),
             properties,
+            secrets: BTreeMap::new(),
+        };
+        if let Some((from, spec)) = self.credentials(document, side, credentials) {
+            let hub = hub.map(|(hub, _)| hub);
+            match spec.variant() {
+                Some("sasl" | "mTls") => {
+                    let overridden = self.authenticate(from, spec, &mut endpoint);
+                    self.note_overridden(&overridden, from, document, side, additional, hub);
+                }
+                Some(variant) => {
+                    self.misfit(document, side, variant, "an EventHub", "sasl or mTls")
+                }
+                None => {}
+            }
         }
+        endpoint
     }
 
     /// Follows a reference to a Storage.
@@ -266,7 +268,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// A value from a Secret: a bound file, or a document. `None` where it is missing and may be.
-    fn secret(
+    pub(super) fn secret(
         &mut self,
         document: &'a Document,
         path: &[&str],

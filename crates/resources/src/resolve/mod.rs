@@ -1,5 +1,6 @@
 //! From documents to jobs: references are followed, defaults filled in, and what cannot be done yet refused.
 
+mod authenticate;
 mod backup;
 mod connect;
 mod plugin;

@@ -7,6 +7,8 @@ pub mod fetch;
 mod node;
 pub mod proxy;
 pub mod records;
+mod secure;
+pub mod secure_cluster;
 pub mod topics;
 
 use std::path::PathBuf;
@@ -22,10 +24,14 @@ use config::Ports;
 pub use dataset::{Codec, Dataset, DatasetSummary};
 pub use node::Node;
 pub use records::{Ending, Record, TimestampType};
+pub use secure::{Listener, Security};
+pub use secure_cluster::SecureKafka;
 
 /// Names the bootstrap addresses of a cluster that [`Kafka::shared`] uses instead of starting one.
 /// `cargo xtask test` sets it, so that the many test processes of a run share one broker.
 pub const SHARED: &str = "ARMORY_TEST_KAFKA";
+
+const LISTENERS: usize = Listener::ALL.len();
 
 /// How often a cluster is started anew because another process took one of its ports.
 const ATTEMPTS: usize = 4;
@@ -41,6 +47,8 @@ pub struct KafkaOptions {
     pub heap: String,
     /// The port of the first node, the others following in steps of ten; otherwise free ports are chosen.
     pub port: Option<u16>,
+    /// Listeners that ask who one is, and an authorizer.
+    pub security: Option<Security>,
 }
 
 impl Default for KafkaOptions {
@@ -50,6 +58,7 @@ impl Default for KafkaOptions {
             properties: Vec::new(),
             heap: "768m".to_owned(),
             port: None,
+            security: None,
         }
     }
 }
@@ -77,6 +86,8 @@ impl KafkaOptions {
 pub struct Kafka {
     nodes: Vec<Node>,
     bootstrap: String,
+    /// Of the first node, in the order of [`Listener::ALL`].
+    secure_ports: Vec<u16>,
     // After `nodes`, so that the processes are gone before their data.
     _folder: Option<tempfile::TempDir>,
 }
@@ -114,16 +125,33 @@ impl Kafka {
             .prefix("armory-kafka-")
             .tempdir_in(parent)?;
         let ports = ports(options)?;
+        let secure = match &options.security {
+            Some(_) => crate::ports::free(LISTENERS * options.nodes)?,
+            None => Vec::new(),
+        };
         let cluster_id = cluster_id();
         let mut nodes = (0..options.nodes)
             .map(|index| {
                 let node_folder = folder.path().join(format!("node{index}"));
-                let properties =
-                    config::server_properties(index, &ports, &node_folder, &options.properties);
+                let mut own = options.properties.clone();
+                if let Some(security) = &options.security {
+                    let Ports {
+                        clients,
+                        controller,
+                    } = ports[index];
+                    let secure = &secure[index * LISTENERS..][..LISTENERS];
+                    own.extend(security.properties(&node_folder, clients, controller, secure)?);
+                }
+                let properties = config::server_properties(index, &ports, &node_folder, &own);
                 let arguments = node::Arguments {
                     class_path: class_path.to_owned(),
                     heap: options.heap.clone(),
                     cluster_id: cluster_id.clone(),
+                    scram_users: options
+                        .security
+                        .as_ref()
+                        .map(|security| security.scram_users.clone())
+                        .unwrap_or_default(),
                 };
                 Node::new(node_folder, ports[index].clients, arguments, &properties)
             })
@@ -133,6 +161,7 @@ impl Kafka {
         Ok(Kafka {
             nodes,
             bootstrap: addresses.join(","),
+            secure_ports: secure.into_iter().take(LISTENERS).collect(),
             _folder: Some(folder),
         })
     }
@@ -155,6 +184,7 @@ impl Kafka {
         Kafka {
             nodes: Vec::new(),
             bootstrap: bootstrap.to_owned(),
+            secure_ports: Vec::new(),
             _folder: None,
         }
     }
@@ -162,6 +192,43 @@ impl Kafka {
     /// The `host:port` addresses of all nodes, separated by commas.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
+    }
+
+    /// The `host:port` of one of the first node's secure listeners.
+    ///
+    /// # Panics
+    /// If the cluster was started without [`KafkaOptions::security`].
+    pub fn secure_bootstrap(&self, listener: Listener) -> String {
+        let place = Listener::ALL.iter().position(|one| *one == listener);
+        let port = self.secure_ports[place.expect("all of them are there")];
+        format!("127.0.0.1:{port}")
+    }
+
+    /// Gives a user another password for SCRAM-SHA-256.
+    pub fn set_scram_password(&self, user: &str, password: &str) -> Result<()> {
+        let credential = format!("SCRAM-SHA-256=[iterations=4096,password={password}]");
+        self.tool(
+            "configs",
+            &[
+                "--bootstrap-server",
+                self.bootstrap(),
+                "--alter",
+                "--entity-type",
+                "users",
+                "--entity-name",
+                user,
+                "--add-config",
+                &credential,
+            ],
+        )
+        .map(drop)
+    }
+
+    /// Adds or removes rights: what `kafka-acls.sh` takes, from `--add` or `--remove` on.
+    pub fn acls(&self, args: &[&str]) -> Result<()> {
+        let mut all = vec!["--bootstrap-server", self.bootstrap()];
+        all.extend(args);
+        self.tool("acls", &all).map(drop)
     }
 
     /// Stops all nodes in an orderly way; the data stays.

@@ -19,6 +19,8 @@ pub(super) struct Arguments {
     pub(super) class_path: String,
     pub(super) heap: String,
     pub(super) cluster_id: String,
+    /// Names and passwords for SCRAM.
+    pub(super) scram_users: Vec<(String, String)>,
 }
 
 /// A node: a broker and a controller in one process.
@@ -81,8 +83,9 @@ impl Node {
             class_path,
             heap,
             cluster_id,
+            scram_users,
         } = &self.arguments;
-        let args = [
+        let mut args = vec![
             "-Xms128m".to_owned(),
             format!("-Xmx{heap}"),
             "-XX:+UseSerialGC".to_owned(),
@@ -96,6 +99,11 @@ impl Node {
             cluster_id.clone(),
             self.folder.join("server.properties").display().to_string(),
         ];
+        args.extend(
+            scram_users
+                .iter()
+                .map(|(name, password)| format!("{name}={password}")),
+        );
         let log = self.folder.join(format!("run-{}.log", self.starts));
         self.process = Some(Process::spawn("java", args, &[], &log, Some(&self.folder))?);
         Ok(())

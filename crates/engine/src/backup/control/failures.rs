@@ -52,6 +52,14 @@ pub(super) struct Patience {
     openings: u32,
 }
 
+/// The cluster lets us in no more: credentials or certificates were changed, or ran out.
+#[derive(Debug)]
+pub(super) struct LockedOut {
+    backoff: Backoff,
+    attempts: u32,
+    why: String,
+}
+
 /// Whether a partition is somebody else's, while the rest of the archive may be ours.
 fn is_taken(error: &ArchiveError) -> bool {
     matches!(
@@ -62,9 +70,11 @@ fn is_taken(error: &ArchiveError) -> bool {
     )
 }
 
-/// Whether a partition may go on once it was opened again, without anybody doing anything.
-fn may_pass(error: &EngineError) -> bool {
+/// Whether a partition may go on once it was opened again.
+fn may_pass(error: &EngineError, until: Until) -> bool {
     match error {
+        // A right that was taken may be given again; who waits for an end is told at once.
+        EngineError::Kafka(error) => error.is_about_access() && until == Until::Stopped,
         EngineError::Archive(error) => {
             // An answer that does not follow is fetched again from the archive's end.
             error.is_retriable() || matches!(error, ArchiveError::NotContiguous { .. })
@@ -74,6 +84,55 @@ fn may_pass(error: &EngineError) -> bool {
 }
 
 impl Control {
+    /// Decides what becomes of the run when the cluster cannot be asked for its topics. After how long it is asked again, if not
+    /// as usual.
+    ///
+    /// # Errors
+    /// The error, if there is no hope. At the start of a run nobody asks: what is wrong with credentials is told at once.
+    pub(super) fn on_not_refreshed(
+        &mut self,
+        error: EngineError,
+    ) -> Result<Option<Duration>, EngineError> {
+        let why = sentence(&error);
+        if error.is_transient() {
+            let text =
+                format!("the cluster could not be asked for its topics, trying again: {why}");
+            self.remark(Level::Warning, text);
+            return Ok(None);
+        }
+        if !error.is_about_access() {
+            return Err(error);
+        }
+        let locked_out = self.locked_out.get_or_insert_with(|| LockedOut {
+            backoff: Backoff::new(OPEN_AGAIN.0, OPEN_AGAIN.1),
+            attempts: 0,
+            why: String::new(),
+        });
+        locked_out.attempts += 1;
+        if self.until == Until::CaughtUp && locked_out.attempts > OPENINGS_ONCE {
+            return Err(error);
+        }
+        let pause = locked_out.backoff.next_delay();
+        if locked_out.why != why {
+            locked_out.why.clone_from(&why);
+            self.remark(
+                Level::Warning,
+                format!("the cluster does not let the backup in any more; it is tried again with the credentials as they are then: {why}"),
+            );
+        }
+        Ok(Some(pause))
+    }
+
+    /// The cluster was asked, and answered.
+    pub(super) fn on_refreshed(&mut self) {
+        if self.locked_out.take().is_some() {
+            self.remark(
+                Level::Info,
+                "the cluster lets the backup in again".to_owned(),
+            );
+        }
+    }
+
     /// Whether this is the partition as it is followed now: not of an incarnation that is gone, nor one that was opened again since.
     pub(super) fn is_current(&self, partition: &Arc<Partition>) -> bool {
         self.topics
@@ -100,7 +159,7 @@ impl Control {
             return;
         }
         self.met_damage |= error.is_damage();
-        if self.is_finishing || !may_pass(error) || !self.has_patience(&partition.key) {
+        if self.is_finishing || !may_pass(error, self.until) || !self.has_patience(&partition.key) {
             self.fail(partition, format!("{name}: {why}"));
             return;
         }
@@ -185,7 +244,7 @@ impl Control {
                 is_contested: false,
             };
             self.closed.insert(key, closed);
-        } else if may_pass(&error) && !is_new_and_taken && self.has_patience(&key) {
+        } else if may_pass(&error, self.until) && !is_new_and_taken && self.has_patience(&key) {
             self.open_later(key, topic, before, why, false);
         } else {
             let why = format!("{}-{}: {why}", topic.name, key.partition);

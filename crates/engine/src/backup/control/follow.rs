@@ -135,7 +135,9 @@ impl Control {
             let subject = (crate::storage::topic_key(meta), None);
             let (topic, incarnation) = match described {
                 Ok(described) => described,
-                Err(error) if error.is_transient() || is_about_all(&error) => {
+                Err(error)
+                    if error.is_transient() || error.is_lockout() || is_about_all(&error) =>
+                {
                     refused.get_or_insert(error);
                     continue;
                 }

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use armory_archive::{GapCause, Location, TopicKey};
 use armory_broker::Broker;
-use armory_kafka::{NewTopic, TopicFilter};
+use armory_kafka::{Client, ClientConfig, NewTopic, TopicFilter};
 use armory_records::{BatchBuilder, BatchOptions};
 use armory_resources::job::{KafkaEndpoint, StorageLocation, TopicSelection};
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use armory_archive::Archive;
-use armory_kafka::{Client, ClientConfig, Metadata, OffsetSpec};
+use armory_kafka::{Client, Metadata, OffsetSpec};
 use armory_plugins::World;
 use armory_resources::job::RestoreJob;
 
@@ -38,7 +38,7 @@ pub(crate) struct Tools {
 
 impl Tools {
     pub(crate) async fn open(job: RestoreJob) -> Result<Tools, EngineError> {
-        let client = Client::new(ClientConfig::from_properties(&job.sink.properties)?)?;
+        let client = crate::cluster::client(&job.sink)?;
         let archive = Archive::open(crate::storage::location(&job.storage)?).await?;
         let plugins = PluginSet::load(&job.plugins, World::Restore).await?;
         let reports = ReportPlace::new(&archive, job.report.as_ref())?;

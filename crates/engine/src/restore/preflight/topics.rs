@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use armory_kafka::{
-    Client, CreatedTopic, ErrorCode, Metadata, NewTopic, TopicFilter, TopicMetadata,
+    BrokerName, Client, CreatedTopic, ErrorCode, Metadata, NewTopic, TopicFilter, TopicMetadata,
 };
 use armory_resources::job::RestoreJob;
 
@@ -63,6 +63,15 @@ pub(super) async fn settled(
     let deadline = Instant::now() + SETTLES_WITHIN;
     loop {
         let metadata = client.metadata(TopicFilter::Names(&names)).await?;
+        // To somebody without the right to see it, a topic that is not there looks the same as one that is.
+        for topic in &metadata.topics {
+            if let Some(code) = topic.error.filter(|code| code.is_about_rights()) {
+                let broker = BrokerName::default();
+                return Err(client
+                    .refusal(broker, "Metadata", &topic.name, -1, code)
+                    .into());
+            }
+        }
         let is_settled = |name: &String| match find(&metadata, name) {
             Some(topic) => topic
                 .partitions
