@@ -37,7 +37,7 @@ fn blocks(text: &str) -> Vec<(String, String)> {
     blocks
 }
 
-/// The words of a shell command, up to a pipe or a redirection.
+/// The words of a shell command, up to a pipe, a redirection or a comment.
 fn words(command: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
@@ -46,6 +46,7 @@ fn words(command: &str) -> Vec<String> {
         match character {
             '\'' => quoted = !quoted,
             '|' | '>' if !quoted => break,
+            '#' if !quoted && word.is_empty() => break,
             ' ' if !quoted => {
                 words.extend(Some(std::mem::take(&mut word)).filter(|w| !w.is_empty()))
             }
