@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use armory_kafka::{EpochQuery, Error, ErrorCode, NewTopic, OffsetSpec, TopicFilter};
+use armory_kafka::{Backoff, EpochQuery, Error, ErrorCode, NewTopic, OffsetSpec, TopicFilter};
 use armory_testkit::unique;
 
 use crate::setup::{Producer, batch, client, produce, producing, settled, topic};
@@ -92,7 +92,15 @@ async fn topics_are_created_configured_and_deleted() -> Result<()> {
     client
         .alter_topic_configs(&name, &set, &["retention.ms".to_owned()])
         .await?;
-    let configs = client.describe_topic_configs(&names).await?;
+    // The controller has answered; the broker that is asked may learn of it a moment later.
+    let mut backoff = Backoff::default();
+    let configs = loop {
+        let configs = client.describe_topic_configs(&names).await?;
+        if !configs[&name]["cleanup.policy"].is_default {
+            break configs;
+        }
+        tokio::time::sleep(backoff.next_delay()).await;
+    };
     let configs = &configs[&name];
     let value = |name: &str| (configs[name].value.as_deref(), configs[name].is_default);
     assert_eq!(value("cleanup.policy"), (Some("compact"), false));
