@@ -176,3 +176,19 @@ impl StorageFlags {
 pub(crate) fn parse_storage(text: &str) -> Result<StorageLocation, String> {
     StorageLocation::parse(text).map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_be_secret_is_read_from_a_file() {
+        let parsed = parse_property_file("sasl.password=/run/a=b");
+        assert_eq!(parsed, Ok(("sasl.password".to_owned(), "/run/a=b".into())));
+        let refused = parse_property_file("client.id=/run/a").unwrap_err();
+        assert!(refused.contains("--property"), "{refused}");
+        for text in ["", "sasl.password", "sasl.password=", "=a"] {
+            assert!(parse_property_file(text).is_err(), "{text}");
+        }
+    }
+}

@@ -51,6 +51,26 @@ async fn requests_are_pipelined_and_answers_find_their_way() {
 }
 
 #[tokio::test]
+async fn a_listener_that_answers_versions_alone_may_want_authentication() {
+    let (channel, mut peer) = channel();
+    let mut versions = channel.send(request(None)).unwrap();
+    let asked = peer.next().await.unwrap();
+    peer.answer(&asked, b"versions").await;
+    versions.receive().await.unwrap();
+    let mut refused = channel.send(request(None)).unwrap();
+    peer.next().await.unwrap();
+    drop(peer);
+    let error = refused.receive().await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("security.protocol SASL_SSL or SASL_PLAINTEXT"),
+        "{error}"
+    );
+    assert!(error.is_retriable());
+}
+
+#[tokio::test]
 async fn whoever_stops_waiting_does_not_disturb_the_others() {
     let (channel, mut peer) = channel();
     drop(channel.send(request(None)).unwrap());

@@ -127,6 +127,24 @@ async fn partitions_without_a_leader_do_not_hold_up_the_others_for_long() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_leader_that_talks_nonsense_does_not_take_the_others_answers_away() {
+    let client = FakeCluster::client(|asked| match asked.api {
+        ApiKey::Metadata => Reply::with(&metadata(&[1, 2]), asked.version),
+        _ if &*asked.broker.host == "kafka-2" => Reply::Answer(bytes::Bytes::from_static(&[0])),
+        _ => offsets(asked, |_| Ok(5)),
+    });
+    let found = client
+        .list_offsets(&orders(2), OffsetSpec::Latest)
+        .await
+        .unwrap();
+    assert_eq!(found[&("orders".to_owned(), 0)].unwrap().offset, 5);
+    assert_eq!(
+        found[&("orders".to_owned(), 1)],
+        Err(ErrorCode::NETWORK_EXCEPTION)
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_broker_refuses_for_good_is_not_asked_again() {
     static CALLS: AtomicUsize = AtomicUsize::new(0);
     let client = FakeCluster::client(|asked| match asked.api {
