@@ -3,28 +3,19 @@
 #[allow(unreachable_pub, reason = "it is a module of another crate, too")]
 #[path = "../../../fuzz/src/archive.rs"]
 mod archive;
+#[allow(unreachable_pub, reason = "it is a module of other crates, too")]
+#[path = "../../../fuzz/src/corpus.rs"]
+mod corpus;
 
-use std::fs;
 use std::path::Path;
 
 #[test]
 fn the_corpus_gives_answers_or_errors() {
-    let targets: &[(&str, fn(&[u8]))] = &[
-        ("documents", archive::documents),
-        ("segment", archive::segment),
-    ];
-    for (target, run) in targets {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../../fuzz/corpus")
-            .join(target);
-        let mut inputs = 0;
-        for entry in fs::read_dir(folder).expect("the corpus is there") {
-            let path = entry.expect("it can be listed").path();
-            // Captured unless the test fails: then the last line says which input it was.
-            println!("{}", path.display());
-            run(&fs::read(path).expect("it can be read"));
-            inputs += 1;
-        }
-        assert!(inputs > 0, "{target} has no corpus");
-    }
+    corpus::replay(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."),
+        &[
+            ("documents", archive::documents),
+            ("segment", archive::segment),
+        ],
+    );
 }
