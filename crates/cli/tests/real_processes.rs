@@ -9,7 +9,7 @@ use std::time::Duration;
 use armory_testkit::kafka::proxy::{Api, Fault, Proxy};
 use armory_testkit::{Dataset, Kafka, unique};
 use support::{
-    Background, Ran, Store, armory, backup_once, eventually, files_ending, restore, run, signal,
+    Background, Ran, Store, armory, backup_once, comes_back, eventually, files_ending, signal,
     topic,
 };
 
@@ -68,12 +68,7 @@ fn a_backup_wakes_up_after_another_one_has_gone_on() {
     let ended = frozen.ended_within(Duration::from_secs(120));
     assert_eq!(ended, Some(Some(1)), "{}", frozen.log());
     backup_once(kafka, &store, &topic, &[]).succeeded();
-    run(&store, &["verify", &url, "--deep"]).succeeded();
-    let target = unique("restored");
-    restore(kafka, &store, &topic, &target, &[]).succeeded();
-    kafka
-        .compare(&topic, &target)
-        .expect("no hole, no duplicate");
+    comes_back(kafka, &store, &topic);
 }
 
 /// No file may grow beyond 200 KB: as a disk that is full, in the middle of batches.
@@ -93,10 +88,5 @@ fn a_disk_that_is_full_stops_a_backup_and_costs_nothing() {
     Ran::from(output).failed_with(1, &["File too large"]);
     // What was durable still is, and the rest follows.
     backup_once(kafka, &store, &topic, &[]).succeeded();
-    run(&store, &["verify", &url, "--deep"]).succeeded();
-    let target = unique("restored");
-    restore(kafka, &store, &topic, &target, &[]).succeeded();
-    kafka
-        .compare(&topic, &target)
-        .expect("no hole, no duplicate");
+    comes_back(kafka, &store, &topic);
 }

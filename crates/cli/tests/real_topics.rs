@@ -5,21 +5,10 @@ mod support;
 
 use armory_testkit::kafka::{Codec, Ending, Record};
 use armory_testkit::{Kafka, guests, unique};
-use support::{Store, backup_once, files_ending, restore, run};
+use support::{Store, backup_once, comes_back, files_ending, restore, run};
 
 fn inspect(store: &Store, topic: &str) -> String {
     run(store, &["inspect", &store.url(), topic, "-o", "json"]).stdout
-}
-
-/// The archive is sound, and gives back what Kafka's own consumer reads of the topic.
-fn comes_back(kafka: &Kafka, store: &Store, topic: &str) -> u64 {
-    run(store, &["verify", &store.url(), "--deep"]).succeeded();
-    let target = unique("restored");
-    restore(kafka, store, topic, &target, &[]).succeeded();
-    kafka
-        .compare(topic, &target)
-        .expect("no hole, no duplicate")
-        .records
 }
 
 /// Transactions that span answers and segments, committed and aborted in turn, and one that hangs and is aborted at last.

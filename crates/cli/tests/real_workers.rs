@@ -9,7 +9,9 @@ use std::time::Duration;
 use armory_resources::job::WorkGroup;
 use armory_testkit::kafka::{Codec, Record};
 use armory_testkit::{Kafka, unique};
-use support::{Background, Store, armory, backup_once, eventually, files_ending, restore, run};
+use support::{
+    Background, Store, armory, backup_once, comes_back, eventually, files_ending, restore,
+};
 
 const PARTITIONS: i32 = 12;
 
@@ -170,12 +172,7 @@ fn work_is_dealt_out_anew_among_running_workers() {
         );
     }
     backup_once(kafka, &store, &topic, &[]).succeeded();
-    run(&store, &["verify", &store.url(), "--deep"]).succeeded();
-    let target = unique("restored");
-    restore(kafka, &store, &topic, &target, &[]).succeeded();
-    kafka
-        .compare(&topic, &target)
-        .expect("no hole, no duplicate");
+    comes_back(kafka, &store, &topic);
 }
 
 /// With group generations a worker of a group that is over does not begin again, and one of another size is told apart.

@@ -163,6 +163,17 @@ pub fn restore(kafka: &Kafka, store: &Store, source: &str, target: &str, more: &
     run(store, &args)
 }
 
+/// The archive is sound, and gives back what Kafka's own consumer reads of the topic. Returns how many records that are.
+pub fn comes_back(kafka: &Kafka, store: &Store, topic: &str) -> u64 {
+    run(store, &["verify", &store.url(), "--deep"]).succeeded();
+    let target = unique("restored");
+    restore(kafka, store, topic, &target, &[]).succeeded();
+    kafka
+        .compare(topic, &target)
+        .expect("no hole, no duplicate")
+        .records
+}
+
 /// A run in the background, ended when it is dropped.
 pub struct Background {
     child: Child,
