@@ -9,7 +9,7 @@ use clap::Parser as _;
 use crate::args::Arguments;
 
 fn pages() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guide");
+    let folder = Path::new("../../docs/guide");
     let mut pages: Vec<PathBuf> = fs::read_dir(folder)
         .expect("the guide is there")
         .map(|entry| entry.expect("an entry").path())

@@ -45,6 +45,8 @@ final class Clients {
         config.put("max.poll.records", 20_000);
         config.put("max.partition.fetch.bytes", 8 << 20);
         config.put("receive.buffer.bytes", 4 << 20);
+        // At a partition's end the fetch for more would hold up whatever is asked next of the same broker.
+        config.put("fetch.max.wait.ms", 10);
         return new KafkaConsumer<>(config, new ByteArrayDeserializer(), new ByteArrayDeserializer());
     }
 

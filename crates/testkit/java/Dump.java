@@ -58,7 +58,8 @@ final class Dump {
             this.consumer = consumer;
             this.partition = partition;
             consumer.assign(List.of(partition));
-            consumer.seekToBeginning(List.of(partition));
+            // seekToBeginning would have the next position() wait for a retry's pause.
+            consumer.seek(partition, consumer.beginningOffsets(List.of(partition)).get(partition));
             // With read_committed this is the last stable offset.
             end = consumer.endOffsets(List.of(partition)).get(partition);
         }

@@ -24,7 +24,7 @@ const PACKAGES: &str = "rustc-web cargo-web rust-web-src lld-19";
 
 /// The component of a crate of `guests/rust`, built if its sources have changed since it was built last.
 pub fn build_rust(name: &str) -> Result<PathBuf> {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let repository = repository()?;
     let workspace = repository.join("guests/rust");
     let package = workspace.join(name);
     if !package.join("Cargo.toml").is_file() {
@@ -40,6 +40,16 @@ pub fn build_rust(name: &str) -> Result<PathBuf> {
         Ok(fs::write(partial, encode(&module)?)?)
     })
     .with_context(|| format!("cannot build the guest {name}"))
+}
+
+/// The checkout that this runs in: tests run in their package's folder, chores in the checkout's own. The path at compile time
+/// would be wrong where checkouts share a target folder.
+fn repository() -> Result<PathBuf> {
+    let here = std::env::current_dir()?;
+    here.ancestors()
+        .find(|folder| folder.join("guests/rust/Cargo.toml").is_file())
+        .map(Path::to_owned)
+        .with_context(|| format!("there is no guests/rust in or above {}", here.display()))
 }
 
 fn build_module(workspace: &Path, name: &str, target: &Path) -> Result<PathBuf> {

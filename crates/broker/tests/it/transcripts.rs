@@ -1,7 +1,7 @@
 //! What is kept of a script: its answers as text, one line each.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use armory_broker::Broker;
 use kafka_protocol::error::ParseResponseErrorCode;
@@ -44,9 +44,7 @@ pub(crate) async fn play(script: scripts::Name, bootstrap: &str) -> String {
 
 pub(crate) fn path(script: scripts::Name) -> PathBuf {
     let file = format!("{}.txt", script.file());
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/transcripts")
-        .join(file)
+    Path::new("tests/transcripts").join(file)
 }
 
 #[track_caller]

@@ -236,7 +236,7 @@ const WASI: &str = r#"
 /// The contract, and the worlds of guests that import WASI as well.
 pub fn contract() -> Resolve {
     let mut resolve = Resolve::default();
-    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit/0.1");
+    let wit = Path::new("../../wit/0.1");
     resolve.push_dir(wit).expect("the contract parses");
     resolve
         .push_str("guests.wit", WASI)

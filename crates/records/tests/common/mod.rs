@@ -10,9 +10,9 @@ use armory_records::{
     TimestampType,
 };
 
-/// The folder of the batches that Kafka's client wrote.
+/// The folder of the batches that Kafka's client wrote. Tests run in their package's folder.
 pub(crate) fn fixtures() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures"))
+    PathBuf::from("tests/fixtures")
 }
 
 /// A batch at offset 1000 with this payload, whatever it is, and a checksum that fits.
