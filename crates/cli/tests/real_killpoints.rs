@@ -9,8 +9,9 @@ use armory_failpoints::{CLOCK, Point, VARIABLE};
 use armory_testkit::{Dataset, Kafka, unique};
 use support::{Background, Dice, Ran, Store, armory, backup_once, comes_back, restore, topic};
 
-const BACKUP: [Point; 9] = [
+const BACKUP: [Point; 10] = [
     Point::GenerationClaimed,
+    Point::AnswerReceived,
     Point::TemporaryWritten,
     Point::SidecarWritten,
     Point::BatchesSynced,
@@ -161,6 +162,129 @@ fn a_restore_with_a_plugin_is_killed_at_every_point() {
         Point::RecordsLanded,
     ];
     restore_survives(&Store::folder(), &["--plugin", &plugin], &points);
+}
+
+/// Runs a command that is to panic at a point, and to end with an error for that reason.
+#[track_caller]
+fn ends_with_a_panic_at(point: Point, mut command: std::process::Command) {
+    command.env(VARIABLE, format!("{}:panic", point.name()));
+    let mut running = Background::start(command);
+    let ended = running.ended_within(Duration::from_secs(60));
+    let log = running.log();
+    assert!(
+        log.contains("was armed to panic"),
+        "{}: {log}",
+        point.name()
+    );
+    // 101 is what Rust ends with when the first thread panics.
+    assert!(
+        matches!(ended, Some(Some(1 | 101))),
+        "{}: {ended:?} {log}",
+        point.name()
+    );
+}
+
+/// A mistake in the program that shows at any of its steps ends a backup with an error, not with silence or a run that hangs, and costs nothing.
+#[test]
+fn a_backup_that_panics_is_told_and_goes_on() {
+    let kafka = Kafka::shared();
+    for store in [Store::folder(), Store::s3()] {
+        let topic = topic(kafka, 4);
+        let mut points = vec![
+            Point::GenerationClaimed,
+            Point::AnswerReceived,
+            Point::SegmentStored,
+            Point::ManifestCreated,
+            Point::HeadDue,
+        ];
+        if matches!(store, Store::Folder(_)) {
+            points.extend([
+                Point::SidecarWritten,
+                Point::BatchesSynced,
+                Point::SegmentLinked,
+            ]);
+        }
+        for point in points {
+            let url = store.url();
+            let mut command = armory(&store, &["backup", "--storage", &url, "--topic", &topic]);
+            command.args(["--bootstrap-server", kafka.bootstrap()]);
+            command.args(["--segment-size", "100KiB"]);
+            if point == Point::HeadDue {
+                command.arg("--once");
+            }
+            ends_with_a_panic_at(point, command);
+            kafka
+                .write_dataset(&Dataset::new(&topic).seed(point as u64))
+                .expect("more records");
+        }
+        backup_once(kafka, &store, &topic, &[]).succeeded();
+        comes_back(kafka, &store, &topic);
+    }
+}
+
+/// The same of a restore.
+#[test]
+fn a_restore_that_panics_is_told_and_goes_on() {
+    let kafka = Kafka::shared();
+    let store = Store::folder();
+    let topic = topic(kafka, 4);
+    backup_once(kafka, &store, &topic, &[]).succeeded();
+    for point in RESTORE {
+        let target = unique("restored");
+        let command = support::restore_command(kafka, &store, &topic, &target, &[]);
+        ends_with_a_panic_at(point, command);
+        restore(kafka, &store, &topic, &target, &[]).succeeded();
+        kafka
+            .compare(&topic, &target)
+            .unwrap_or_else(|error| panic!("panicked at {}: {error}", point.name()));
+    }
+}
+
+/// Retention of the target takes records while the restore that wrote them is down: what landed is told by where the log ends.
+#[test]
+fn a_target_that_retention_emptied_is_filled_up_to_the_end() {
+    let kafka = Kafka::shared();
+    let store = Store::folder();
+    let topic = topic(kafka, 8);
+    backup_once(kafka, &store, &topic, &[]).succeeded();
+    let (target, whole) = (unique("restored"), unique("whole"));
+    restore(kafka, &store, &topic, &whole, &[]).succeeded();
+    let ends = |topic: &str| -> Vec<i64> {
+        let mut ends = vec![0; 4];
+        for record in kafka.dump(topic).expect("its records") {
+            let end = &mut ends[record.partition as usize];
+            *end = record.offset + 1;
+        }
+        ends
+    };
+    let all = ends(&whole);
+    let command = support::restore_command(kafka, &store, &topic, &target, &[]);
+    dies_at(Point::BatchesAcknowledged, 4, command, || ());
+    let landed = ends(&target);
+    assert!(landed.iter().any(|end| *end > 0), "{landed:?}");
+    for (partition, end) in landed.iter().enumerate() {
+        kafka
+            .delete_records(&target, partition as i32, *end)
+            .expect("they are deleted");
+    }
+    restore(kafka, &store, &topic, &target, &[]).succeeded();
+    let records = kafka.dump(&target).expect("its records");
+    assert!(
+        records
+            .iter()
+            .all(|record| record.offset >= landed[record.partition as usize])
+    );
+    let left: u64 = (0..4)
+        .map(|index| (all[index] - landed[index]) as u64)
+        .sum();
+    assert_eq!(records.len() as u64, left);
+    let rest = |topic: &str| {
+        let mut records = kafka.dump(topic).expect("its records");
+        records.retain(|record| record.offset >= landed[record.partition as usize]);
+        records.sort_by_key(|record| (record.partition, record.offset));
+        records
+    };
+    assert_eq!(rest(&target), rest(&whole));
 }
 
 /// Every point is in one of the tests here, so that none is forgotten when one is added.

@@ -3,11 +3,11 @@
 //! Between two steps that must not be torn apart, or may be, the code says [`reach`]. In a normal build that is an empty function, so
 //! nothing is paid for it and nothing can be switched on. With the feature `armed`, which only the tests of the command turn on, the environment variable
 //! [`VARIABLE`] names a point and a number: `segment-stored:3` aborts the process when that point is reached for the third time. An abort
-//! runs no destructors and writes no buffers out.
+//! runs no destructors and writes no buffers out. With `:panic` behind the number, the thread panics there instead, once: what a mistake in the program would do.
 //!
 //! What depends on the wall clock is tested in the same way: [`clock_shift_ms`] is 0, or what the variable [`CLOCK`] says.
 
-/// Arms a point: `<name>:<how many times it is reached>`; the number may be left out and is then 1.
+/// Arms a point: `<name>:<how many times it is reached>[:panic]`; the number may be left out and is then 1.
 pub const VARIABLE: &str = "ARMORY_FAILPOINT";
 
 /// Shifts the wall clock by so many milliseconds, which may be negative.
@@ -38,6 +38,8 @@ macro_rules! points {
 points! {
     /// A backup has claimed its generation; older claims are still there.
     GenerationClaimed = "generation-claimed",
+    /// A broker has answered a Fetch of a backup, and nothing of the answer was taken.
+    AnswerReceived = "answer-received",
     /// Folders: batches of an open segment are durable, and its sidecar does not say so yet.
     BatchesSynced = "batches-synced",
     /// Folders: a new sidecar is durable under a temporary name.
@@ -86,32 +88,46 @@ mod armed {
     use super::{CLOCK, Point, VARIABLE};
 
     /// The point that is armed, and how many times it is still to be passed.
-    static ARMED: OnceLock<Option<(Point, AtomicU64)>> = OnceLock::new();
+    static ARMED: OnceLock<Option<(Armed, AtomicU64)>> = OnceLock::new();
     static SHIFT: OnceLock<i64> = OnceLock::new();
 
-    fn parse(text: &str) -> Option<(Point, u64)> {
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    struct Armed {
+        point: Point,
+        panics: bool,
+    }
+
+    fn parse(text: &str) -> Option<(Armed, u64)> {
+        let (text, panics) = match text.strip_suffix(":panic") {
+            Some(text) => (text, true),
+            None => (text, false),
+        };
         let (name, times) = match text.split_once(':') {
             Some((name, times)) => (name, times.parse().ok().filter(|times| *times > 0)?),
             None => (text, 1),
         };
         let point = Point::ALL.iter().find(|point| point.name() == name)?;
-        Some((*point, times))
+        let point = *point;
+        Some((Armed { point, panics }, times))
     }
 
     pub(super) fn reach(point: Point) {
         let armed = ARMED.get_or_init(|| {
             let text = std::env::var(VARIABLE).ok()?;
-            let (point, times) = parse(&text).unwrap_or_else(|| {
+            let (armed, times) = parse(&text).unwrap_or_else(|| {
                 panic!(
                     "{VARIABLE}={text} is not a point and a number: see armory_failpoints::Point"
                 )
             });
-            Some((point, AtomicU64::new(times)))
+            Some((armed, AtomicU64::new(times)))
         });
         if let Some((wanted, left)) = armed
-            && *wanted == point
+            && wanted.point == point
             && left.fetch_sub(1, Ordering::Relaxed) == 1
         {
+            if wanted.panics {
+                panic!("{} was armed to panic", point.name());
+            }
             std::process::abort();
         }
     }
@@ -133,8 +149,14 @@ mod armed {
 
         #[test]
         fn points_are_read_with_and_without_a_number() {
-            assert_eq!(parse("segment-stored"), Some((Point::SegmentStored, 1)));
-            assert_eq!(parse("done-due:7"), Some((Point::DoneDue, 7)));
+            let armed = |point, panics, times| Some((Armed { point, panics }, times));
+            assert_eq!(
+                parse("segment-stored"),
+                armed(Point::SegmentStored, false, 1)
+            );
+            assert_eq!(parse("done-due:7"), armed(Point::DoneDue, false, 7));
+            assert_eq!(parse("done-due:7:panic"), armed(Point::DoneDue, true, 7));
+            assert_eq!(parse("done-due:panic"), armed(Point::DoneDue, true, 1));
             for text in ["", "no-such-point", "done-due:", "done-due:0", "done-due:x"] {
                 assert_eq!(parse(text), None, "{text}");
             }

@@ -148,6 +148,20 @@ pub fn backup_once(kafka: &Kafka, store: &Store, pattern: &str, more: &[&str]) -
 
 /// `armory restore` of one topic into another, which is created.
 pub fn restore(kafka: &Kafka, store: &Store, source: &str, target: &str, more: &[&str]) -> Ran {
+    restore_command(kafka, store, source, target, more)
+        .output()
+        .expect("the binary runs")
+        .into()
+}
+
+/// The command that [`restore`] runs.
+pub fn restore_command(
+    kafka: &Kafka,
+    store: &Store,
+    source: &str,
+    target: &str,
+    more: &[&str],
+) -> Command {
     let (url, mapping) = (store.url(), format!("{source}={target}"));
     let mut args = vec![
         "restore",
@@ -160,7 +174,7 @@ pub fn restore(kafka: &Kafka, store: &Store, source: &str, target: &str, more: &
         "--create-topics",
     ];
     args.extend(more);
-    run(store, &args)
+    armory(store, &args)
 }
 
 /// The archive is sound, and gives back what Kafka's own consumer reads of the topic. Returns how many records that are.

@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use armory_failpoints::{Point, reach};
 use armory_kafka::{
     Backoff, Client, ErrorCode, FetchAssignment, FetchOptions, FetchResponse, Fetcher,
     PartitionFetch,
@@ -102,6 +103,26 @@ struct Broker {
     shared: Arc<Shared>,
     inbox: mpsc::UnboundedReceiver<Command>,
     partitions: HashMap<(Arc<str>, i32), Arc<Partition>>,
+}
+
+impl Drop for Broker {
+    /// A panic here must not pass for partitions that are followed and have nothing new.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let mut waiting = Vec::new();
+        self.remember_what_waits(&mut waiting);
+        for (_, partition) in self.partitions.drain() {
+            partition.suspend();
+            let id = self.id;
+            let what = format!(
+                "what fetches from broker {id} panicked; please report it with its message"
+            );
+            self.shared
+                .tell(Event::Failed(partition, EngineError::Task(what)));
+        }
+    }
 }
 
 impl Broker {
@@ -223,6 +244,7 @@ impl Broker {
                 () = stop.cancelled() => return Ok(()),
                 response = fetcher.receive() => response?,
             };
+            reach(Point::AnswerReceived);
             backoff.reset();
             let healthy = self.sort_out_errors(fetcher, response);
             let handled = self.handle(healthy);

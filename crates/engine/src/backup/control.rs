@@ -464,7 +464,8 @@ impl Control {
     async fn finish(&mut self) -> Result<(), EngineError> {
         self.shared.stop.cancel();
         for (_, handle) in std::mem::take(&mut self.brokers) {
-            handle.task.await?;
+            // A panic was told by the partitions that it concerned. The others are to be committed.
+            let _ = handle.task.await;
         }
         while let Some(flushed) = self.flushing.join_next().await {
             flushed?;

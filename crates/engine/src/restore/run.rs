@@ -172,12 +172,8 @@ impl Setup {
             already,
             records,
             bytes,
-            lanes,
             ..
         } = writing;
-        for lane in lanes {
-            lane.abort();
-        }
         ended?;
         let total = done + failed.len() + unfinished;
         if !failed.is_empty() {

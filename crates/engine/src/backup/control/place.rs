@@ -256,11 +256,13 @@ impl Control {
             offset,
             leader_epoch,
         };
+        // A broker's task ends when the run does, or in a panic, of which it has told its partitions.
+        self.brokers
+            .retain(|_, handle| !handle.commands.is_closed());
         let handle = self
             .brokers
             .entry(leader)
             .or_insert_with(|| broker::spawn(leader, brokers, Arc::clone(&self.shared)));
-        // A broker's task ends only when the run does.
         let _ = handle.commands.send(command);
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use armory_kafka::TopicFilter;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::super::lane::{Lane, Outcome, Queue};
@@ -37,7 +37,8 @@ pub(super) struct Writing<'a> {
     lanes_a_broker: usize,
     /// The queues of each broker's lanes; the first is the next one's turn.
     queues: HashMap<i32, VecDeque<Arc<Queue>>>,
-    pub(super) lanes: Vec<JoinHandle<()>>,
+    /// They end when this is dropped.
+    lanes: JoinSet<()>,
     sender: mpsc::UnboundedSender<Outcome>,
     outcomes: mpsc::UnboundedReceiver<Outcome>,
     pub(super) done: usize,
@@ -65,7 +66,7 @@ impl<'a> Writing<'a> {
                 Some(lanes) => usize::try_from(lanes).unwrap_or(usize::MAX),
             },
             queues: HashMap::new(),
-            lanes: Vec::new(),
+            lanes: JoinSet::new(),
             sender,
             outcomes,
             done: 0,
@@ -129,7 +130,7 @@ impl<'a> Writing<'a> {
                 outcomes: self.sender.clone(),
                 stop: self.setup.stop.clone(),
             };
-            self.lanes.push(tokio::spawn(lane.run()));
+            self.lanes.spawn(lane.run());
             queues.push_front(queue);
         }
         let group = target.group;
@@ -166,6 +167,8 @@ impl<'a> Writing<'a> {
                     self.on_outcome(outcome.expect("the sender lives in this struct")).await;
                     self.begin_targets().await?;
                 }
+                // One that panicked took its partitions along: waiting for them would have no end.
+                Some(ended) = self.lanes.join_next() => ended?,
                 _ = tick.tick() => {
                     self.setup.observer.restore_progress(&self.progress());
                     if signed.elapsed() >= SIGN_OF_LIFE {
