@@ -266,29 +266,40 @@ impl Archive {
     /// All topics, by name.
     pub async fn topics(&self) -> Result<Vec<TopicEntry>, ArchiveError> {
         let mut topics = Vec::new();
-        for name in self.storage().list(layout::TOPICS).await?.directories {
-            let mut incarnations = Vec::new();
-            for key in self.incarnations(&name).await? {
-                match self.read_genesis(&key).await? {
-                    Some(genesis) => incarnations.push(IncarnationEntry {
-                        topic_id: key.topic_id,
-                        genesis,
-                    }),
-                    None if self.partitions(&key).await?.is_empty() => {}
-                    None => {
-                        return Err(ArchiveError::damaged(
-                            layout::genesis(&key),
-                            "it is missing, but the topic has partitions",
-                        ));
-                    }
-                }
-            }
-            incarnations.sort_by_key(|entry| entry.genesis.incarnation);
-            if !incarnations.is_empty() {
-                topics.push(TopicEntry { name, incarnations });
-            }
+        for name in self.topic_names().await? {
+            topics.extend(self.topic(&name).await?);
         }
         Ok(topics)
+    }
+
+    /// The names of all topics that have a directory, whatever state their documents are in, ascending.
+    pub async fn topic_names(&self) -> Result<Vec<String>, ArchiveError> {
+        Ok(self.storage().list(layout::TOPICS).await?.directories)
+    }
+
+    /// One topic by its name; nothing if nothing was ever written of it. Damage of others does not matter.
+    pub async fn topic(&self, name: &str) -> Result<Option<TopicEntry>, ArchiveError> {
+        let mut incarnations = Vec::new();
+        for key in self.incarnations(name).await? {
+            match self.read_genesis(&key).await? {
+                Some(genesis) => incarnations.push(IncarnationEntry {
+                    topic_id: key.topic_id,
+                    genesis,
+                }),
+                None if self.partitions(&key).await?.is_empty() => {}
+                None => {
+                    return Err(ArchiveError::damaged(
+                        layout::genesis(&key),
+                        "it is missing, but the topic has partitions",
+                    ));
+                }
+            }
+        }
+        incarnations.sort_by_key(|entry| entry.genesis.incarnation);
+        Ok((!incarnations.is_empty()).then(|| TopicEntry {
+            name: name.to_owned(),
+            incarnations,
+        }))
     }
 
     /// Every incarnation of every topic that has a directory, whatever state its documents are in.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use armory_archive::{
-    Archive, ArchiveError, HistoryPart, Manifest, Retention, TopicEntry, TopicKey,
+    Archive, ArchiveError, HistoryPart, IncarnationEntry, Manifest, Retention, TopicKey,
 };
 use armory_resources::job::{Incarnation, PartitionRange, RestoreJob, TimeRange, TopicMapping};
 use serde::Serialize;
@@ -267,13 +267,14 @@ pub(crate) async fn read(
     job: &RestoreJob,
     checks: &mut Checks,
 ) -> Result<Plan, EngineError> {
-    let entries = archive.topics().await?;
+    let names = archive.topic_names().await?;
     let mut topics: Vec<TopicPlan> = Vec::new();
     let mut targets: Vec<TargetPlan> = Vec::new();
     for mapping in &job.mappings {
-        let Some((key, topic)) = find(archive, &entries, mapping, checks) else {
+        let Some((key, topic)) = find(archive, &names, mapping, checks).await? else {
             continue;
         };
+        let topic = &topic;
         let twice = topics
             .iter()
             .any(|other| other.key == key && other.mapping.target == mapping.target);
@@ -329,21 +330,35 @@ pub(crate) async fn read(
     })
 }
 
-fn incarnation_name(incarnation: &armory_archive::IncarnationEntry) -> String {
+fn incarnation_name(incarnation: &IncarnationEntry) -> String {
     format!("v{}", incarnation.genesis.incarnation)
 }
 
-/// The incarnation that a mapping names.
-fn find<'a>(
+/// The incarnation that a mapping names, if the archive has it. `names` are the topics that it has.
+async fn find(
     archive: &Archive,
-    entries: &'a [TopicEntry],
+    names: &[String],
     mapping: &TopicMapping,
     checks: &mut Checks,
-) -> Option<(TopicKey, &'a armory_archive::IncarnationEntry)> {
+) -> Result<Option<(TopicKey, IncarnationEntry)>, EngineError> {
     let source = &mapping.source;
-    let Some(entry) = entries.iter().find(|entry| entry.name == *source) else {
-        let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
-        let names = match names.as_slice() {
+    let entry = match names.contains(source) {
+        true => archive.topic(source).await,
+        false => Ok(None),
+    };
+    let entry = match entry {
+        Err(error @ (ArchiveError::Damaged(_) | ArchiveError::Unsupported { .. })) => {
+            checks.refuse_damage(
+                &mapping.target,
+                crate::error::sentence(&error),
+                "run `armory verify` for the whole extent",
+            );
+            return Ok(None);
+        }
+        entry => entry?,
+    };
+    let Some(entry) = entry else {
+        let names = match names {
             [] => "no topic".to_owned(),
             names => names.join(", "),
         };
@@ -353,7 +368,7 @@ fn find<'a>(
             format!("topic {source} is not in the archive {}", archive.display()),
             format!("name one of those it has: {names}"),
         );
-        return None;
+        return Ok(None);
     };
     let incarnations = || entry.incarnations.iter();
     let found = match mapping.incarnation {
@@ -373,8 +388,9 @@ fn find<'a>(
             ),
             format!("name one of those it has: {}", known.join(", ")),
         );
-        return None;
+        return Ok(None);
     };
+    let found = found.clone();
     let key = TopicKey {
         topic: entry.name.clone(),
         topic_id: found.topic_id,
@@ -382,9 +398,9 @@ fn find<'a>(
     checks.pass(
         Name::Source,
         &mapping.target,
-        format!("{source} {} is in the archive", incarnation_name(found)),
+        format!("{source} {} is in the archive", incarnation_name(&found)),
     );
-    Some((key, found))
+    Ok(Some((key, found)))
 }
 
 async fn read_partitions(
