@@ -9,6 +9,7 @@ mod data;
 mod measure;
 mod memory;
 mod report;
+mod scale;
 
 use std::path::PathBuf;
 
@@ -28,6 +29,8 @@ enum Command {
     Run(report::Options),
     /// Measure the memory that a topic of very many partitions takes, held against its bound
     Memory(memory::Options),
+    /// Measure how long a backup of 10,000 partitions with 100,000 segments behind them takes to begin, and its memory
+    Scale(scale::Options),
     /// The bare fetch loop (one of the contestants)
     BareFetch {
         /// HOST:PORT of a broker
@@ -59,6 +62,7 @@ async fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Run(options) => report::run(&options).await,
         Command::Memory(options) => memory::run(&options).await,
+        Command::Scale(options) => scale::run(&options).await,
         Command::BareFetch {
             bootstrap_server,
             topic,

@@ -13,6 +13,9 @@ pub(crate) struct Options {
     /// Measure the memory that 2,000 partitions take instead, held against its bound
     #[arg(long)]
     memory: bool,
+    /// Measure the start of a backup of 10,000 partitions with 100,000 segments behind them instead
+    #[arg(long, conflicts_with = "memory")]
+    scale: bool,
     /// Options of the measurement, e.g. --megabytes 500 --codecs none; `-- --help` lists them
     #[arg(last = true, value_name = "OPTION")]
     options: Vec<String>,
@@ -36,6 +39,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     command.current_dir(root());
     if options.memory {
         command.arg("memory");
+    } else if options.scale {
+        command.arg("scale");
     } else {
         command.arg("run");
         if !installed("kcat") {

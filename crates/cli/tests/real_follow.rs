@@ -117,6 +117,74 @@ fn a_backup_follows_its_topics() {
     );
 }
 
+/// A topic that goes is told, and the others are followed as before.
+#[test]
+fn a_topic_that_is_deleted_leaves_the_others_alone() {
+    let kafka = Kafka::shared();
+    let store = Store::folder();
+    let prefix = unique("goes");
+    let (stays, goes) = (format!("{prefix}.stays"), format!("{prefix}.goes"));
+    for topic in [&stays, &goes] {
+        kafka.create_topic(topic, 1, &[]).expect("a topic");
+        kafka
+            .produce(topic, Codec::None, &records(10, 0))
+            .expect("records");
+    }
+    let mut backup = follow(
+        kafka,
+        &store,
+        &format!("{prefix}.*"),
+        &["--segment-time", "1s"],
+    );
+    let durable =
+        |topic: &str, end: i64| inspect(&store, topic).contains(&format!("\"nextOffset\": {end}"));
+    eventually("both are archived", || {
+        durable(&stays, 10) && durable(&goes, 10)
+    });
+    kafka.delete_topic(&goes).expect("it is deleted");
+    backup.wait_for(&format!("topic {goes} is gone from the cluster"));
+    kafka
+        .produce(&stays, Codec::None, &records(10, 0))
+        .expect("records");
+    eventually("the other one goes on", || durable(&stays, 20));
+    assert_eq!(backup.stop(), Some(0), "{}", backup.log());
+    run(&store, &["verify", &store.url(), "--deep"]).succeeded();
+    let target = unique("restored");
+    restore(kafka, &store, &goes, &target, &[]).succeeded();
+    assert_eq!(kafka.dump(&target).expect("the target").len(), 10);
+}
+
+/// The log loses its head ahead of a backup that is behind: OFFSET_OUT_OF_RANGE is a recorded gap, not an end.
+#[test]
+fn records_that_go_ahead_of_a_running_backup_are_a_gap() {
+    let kafka = Kafka::shared();
+    let store = Store::folder();
+    let topic = unique("behind");
+    kafka.create_topic(&topic, 1, &[]).expect("a topic");
+    let produce = |count| {
+        kafka
+            .produce(&topic, Codec::None, &records(count, 0))
+            .expect("records");
+    };
+    produce(10);
+    let mut backup = follow(kafka, &store, &topic, &["--segment-time", "1s"]);
+    let durable = |end: i64| inspect(&store, &topic).contains(&format!("\"nextOffset\": {end}"));
+    eventually("the first are archived", || durable(10));
+    support::signal(&backup, "-STOP");
+    // A request that waits at the broker is answered with the first of these; for those behind them nobody has asked yet.
+    for _ in 0..4 {
+        produce(10);
+    }
+    kafka.delete_records(&topic, 0, 40).expect("the head goes");
+    support::signal(&backup, "-CONT");
+    eventually("the rest is archived", || durable(50));
+    backup.wait_for("removed at the source");
+    assert_eq!(backup.stop(), Some(0), "{}", backup.log());
+    let inspected = run(&store, &["inspect", &store.url(), &topic, "--gaps"]).stdout;
+    assert!(inspected.contains("before-log-start"), "{inspected}");
+    run(&store, &["verify", &store.url(), "--deep"]).succeeded();
+}
+
 /// Two backups onto the same topics and storage: within seconds each partition has one writer, or an error names the other.
 fn one_writer_is_left(store: &Store) {
     let kafka = Kafka::shared();

@@ -198,6 +198,42 @@ fn a_group_goes_on_behind_a_plugin() {
     assert_eq!(found, wanted);
 }
 
+/// Records that a plugin filters on the way back are no part of the target: offsets behind them are lower by their number.
+#[test]
+fn a_group_goes_on_behind_a_plugin_that_filters() {
+    let (kafka, store) = (Kafka::shared(), Store::folder());
+    let (topic, target) = (unique("filtered"), unique("target"));
+    kafka
+        .create_topic(&topic, 1, &[("retention.ms", "-1")])
+        .expect("a topic");
+    let records: Vec<Record> = (0..40)
+        .map(|index| {
+            let key = (index % 3 != 0).then_some("k");
+            Record::new(key, Some(&format!("v{index:02}")))
+        })
+        .collect();
+    kafka
+        .produce(&topic, Codec::Lz4, &records)
+        .expect("records");
+    backup_once(kafka, &store, &topic, &[]).succeeded();
+    let groups = unique("group");
+    let (kept, filtered) = (format!("{groups}-kept"), format!("{groups}-filtered"));
+    commit(kafka, &kept, &topic, 0, 22);
+    commit(kafka, &filtered, &topic, 0, 21);
+    snapshot(kafka, &store, &format!("{groups}-*"));
+    let plugin = guests::build_rust("reject-keyless").expect("the plugin is built");
+    let plugin = plugin.display().to_string();
+    restore(kafka, &store, &topic, &target, &["--plugin", &plugin]).succeeded();
+    // Of the 22 records before it 8 are filtered: 0, 3, …, 21.
+    let planned = plan(&store, &[]).succeeded();
+    assert_eq!(row(&planned, &kept).1, 14);
+    let (_, offset, note) = row(&planned, &filtered);
+    assert_eq!(offset, 14);
+    assert!(note.is_some_and(|note| note.contains("next restored one")));
+    apply(kafka, &store, &[]).succeeded();
+    assert_eq!(next_values(kafka, &kept, &target, 2), ["v22", "v23"]);
+}
+
 #[test]
 fn groups_in_use_are_refused_and_their_members_named() {
     let (kafka, store) = (Kafka::shared(), Store::folder());

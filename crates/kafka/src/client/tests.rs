@@ -7,9 +7,13 @@ use kafka_protocol::messages::list_offsets_response::{
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
+use kafka_protocol::messages::offset_fetch_response::{
+    OffsetFetchResponsePartition, OffsetFetchResponseTopic,
+};
 use kafka_protocol::messages::{
-    ApiKey, BrokerId, CreateTopicsResponse, InitProducerIdRequest, InitProducerIdResponse,
-    ListOffsetsRequest, ListOffsetsResponse, MetadataResponse, ProducerId,
+    ApiKey, BrokerId, CreateTopicsResponse, FindCoordinatorResponse, InitProducerIdRequest,
+    InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataResponse,
+    OffsetFetchResponse, ProducerId,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -263,6 +267,41 @@ async fn a_controller_that_moved_is_found_again() {
     let created = client.create_topics(&[new_topic()], false).await.unwrap();
     assert_eq!(created[0].name, "orders");
     assert_eq!(CALLS.load(Ordering::SeqCst), 2);
+}
+
+/// The coordinator of a group that moved between the question who it is and the next one is asked for again.
+#[tokio::test(start_paused = true)]
+async fn a_coordinator_that_moved_is_found_again() {
+    static ASKED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let client = FakeCluster::client(|asked| match asked.api {
+        ApiKey::Metadata => Reply::with(&metadata(&[1]), asked.version),
+        ApiKey::FindCoordinator => {
+            let moved = !ASKED.lock().unwrap().is_empty();
+            let answer =
+                FindCoordinatorResponse::default().with_node_id(BrokerId(1 + i32::from(moved)));
+            Reply::with(&answer, asked.version)
+        }
+        ApiKey::OffsetFetch => {
+            let broker = asked.broker.host.to_string();
+            let code = match broker.as_str() {
+                "kafka-1" => ErrorCode::NOT_COORDINATOR,
+                _ => ErrorCode(0),
+            };
+            ASKED.lock().unwrap().push(broker);
+            let partition = OffsetFetchResponsePartition::default().with_committed_offset(7);
+            let topic = OffsetFetchResponseTopic::default()
+                .with_name(topic_name("orders"))
+                .with_partitions(vec![partition]);
+            let answer = OffsetFetchResponse::default()
+                .with_error_code(code.0)
+                .with_topics(vec![topic]);
+            Reply::with(&answer, asked.version)
+        }
+        other => panic!("{other:?} is not needed"),
+    });
+    let offsets = client.committed_offsets("billing").await.unwrap();
+    assert_eq!(offsets[&("orders".to_owned(), 0)].offset, 7);
+    assert_eq!(*ASKED.lock().unwrap(), ["kafka-1", "kafka-2"]);
 }
 
 #[tokio::test(start_paused = true)]
