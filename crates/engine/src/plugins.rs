@@ -42,7 +42,7 @@ impl PluginSet {
         // Compiling a component takes from milliseconds to seconds.
         tokio::task::spawn_blocking(move || {
             let host = Host::new(HostOptions {
-                cache_dir: cache_dir(),
+                cache_dir: HostOptions::user_cache_dir(),
                 ..HostOptions::default()
             })?;
             let entries = entries
@@ -136,16 +136,4 @@ fn load_entry(host: &Host, entry: &PluginEntry, world: World) -> Result<Entry, E
         policy,
         limits,
     })
-}
-
-/// Compiled components are kept in the user's cache folder; without one they are compiled at every start.
-fn cache_dir() -> Option<std::path::PathBuf> {
-    let from_env = |name| {
-        std::env::var_os(name)
-            .map(std::path::PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
-    from_env("XDG_CACHE_HOME")
-        .or_else(|| from_env("HOME").map(|home| home.join(".cache")))
-        .map(|cache| cache.join("armory/components"))
 }

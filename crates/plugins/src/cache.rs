@@ -73,19 +73,19 @@ impl Cache {
         })
     }
 
-    /// The compiled form of a component, whose SHA-256 is `digest`. A file that is missing, damaged or of no use is made
+    /// The compiled form of a component, whose SHA-256 is `digest`, and whether it was there already. A file that is missing, damaged or of no use is made
     /// again; a cache that cannot be written to is no reason to fail.
     pub(crate) fn load_or_compile(
         &self,
         engine: &Engine,
         digest: &str,
         bytes: &[u8],
-    ) -> Result<Component> {
+    ) -> Result<(Component, bool)> {
         let path = self
             .folder
             .join(format!("{digest}-{}.cwasm", self.compiler));
         match self.load(engine, &path) {
-            Ok(Some(component)) => return Ok(component),
+            Ok(Some(component)) => return Ok((component, true)),
             Ok(None) => {}
             Err(reason) => {
                 tracing::warn!(path = %path.display(), reason, "compiled plugin is of no use, compiling it again")
@@ -99,7 +99,7 @@ impl Cache {
         {
             tracing::warn!(path = %path.display(), %error, "cannot keep the compiled plugin");
         }
-        Ok(component)
+        Ok((component, false))
     }
 
     #[allow(unsafe_code)]

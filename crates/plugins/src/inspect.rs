@@ -2,9 +2,10 @@
 
 use wasmtime::Engine;
 use wasmtime::component::Component;
-use wasmtime::component::types::{ComponentItem, Type};
+use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 
 use crate::LoadError;
+use crate::host::Export;
 
 const MAGIC: &[u8] = b"\0asm";
 const COMPONENT_VERSION: [u8; 4] = [0x0d, 0, 1, 0];
@@ -89,23 +90,27 @@ pub(crate) fn check_version(
     component: &Component,
     asked: &str,
 ) -> Result<(), LoadError> {
-    for (import, _) in component.component_type().imports(engine) {
-        let Some(found) = import.strip_prefix(TYPES) else {
-            continue;
-        };
-        let fits = found
-            .strip_prefix(asked)
-            .is_some_and(|patch| patch.starts_with('.'));
-        if !fits {
-            let (asked, found) = (asked.to_owned(), found.to_owned());
-            return Err(LoadError::WitVersionMismatch {
-                plugin: plugin.to_owned(),
-                asked,
-                found,
-            });
-        }
+    let Some(found) = version_of(engine, component) else {
+        return Ok(());
+    };
+    let fits = found
+        .strip_prefix(asked)
+        .is_some_and(|patch| patch.starts_with('.'));
+    if fits {
+        return Ok(());
     }
-    Ok(())
+    Err(LoadError::WitVersionMismatch {
+        plugin: plugin.to_owned(),
+        asked: asked.to_owned(),
+        found,
+    })
+}
+
+/// The version of the contract that a component was built from, if it names one.
+pub(crate) fn version_of(engine: &Engine, component: &Component) -> Option<String> {
+    let component_type = component.component_type();
+    let mut imports = component_type.imports(engine);
+    imports.find_map(|(import, _)| import.strip_prefix(TYPES).map(str::to_owned))
 }
 
 /// The packages of WASI that are served.
@@ -151,6 +156,36 @@ pub(crate) fn export_names(engine: &Engine, component: &Component) -> Vec<String
         .exports(engine)
         .map(|(name, _)| name.to_owned())
         .collect()
+}
+
+/// What a component exports, with the types of functions.
+pub(crate) fn exports(engine: &Engine, component: &Component) -> Vec<Export> {
+    let component_type = component.component_type();
+    let exports = component_type.exports(engine);
+    exports
+        .map(|(name, export)| Export {
+            name: name.to_owned(),
+            function: match export.ty {
+                ComponentItem::ComponentFunc(function) => Some(function_text(&function)),
+                _ => None,
+            },
+        })
+        .collect()
+}
+
+/// `func(rec: …) -> …`
+fn function_text(function: &ComponentFunc) -> String {
+    let parameters: Vec<_> = function
+        .params()
+        .map(|(name, found)| format!("{name}: {}", name_of(&found)))
+        .collect();
+    let results: Vec<_> = function.results().map(|found| name_of(&found)).collect();
+    let mut text = format!("func({})", parameters.join(", "));
+    if !results.is_empty() {
+        text.push_str(" -> ");
+        text.push_str(&results.join(", "));
+    }
+    text
 }
 
 /// A type as a world has it.
@@ -215,10 +250,7 @@ pub(crate) fn check_function(
     )
 }
 
-fn function_difference(
-    expected: &FunctionShape,
-    found: &wasmtime::component::types::ComponentFunc,
-) -> Result<(), Difference> {
+fn function_difference(expected: &FunctionShape, found: &ComponentFunc) -> Result<(), Difference> {
     let place = format!("export `{}`", expected.name);
     let expected_names: Vec<_> = expected.parameters.iter().map(|(name, _)| *name).collect();
     let found_names: Vec<_> = found.params().map(|(name, _)| name.to_owned()).collect();

@@ -30,7 +30,7 @@ mod record;
 pub use chain::{Chain, Context, Entry, EntryCounters};
 pub use config_text::config_text;
 pub use error::{HostError, LoadError, Phase, PluginError};
-pub use host::{Host, HostOptions, Plugin, Source, World};
+pub use host::{Compilation, Export, Host, HostOptions, Inspection, Plugin, Source, Start, World};
 pub use lease::Lease;
 pub use limits::Limits;
 pub use policy::{Action, ErrorPolicy, FailureClass};

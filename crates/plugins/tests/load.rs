@@ -560,3 +560,66 @@ fn a_cache_that_others_can_reach_is_refused() {
     fs::write(&file, "").unwrap();
     host_with_cache(&file).unwrap_err();
 }
+
+#[test]
+fn what_is_inspected_is_told_without_a_record() {
+    let bytes = GuestText::restore().component();
+    let seen = host()
+        .inspect(Source::Bytes("p.wasm", &bytes), &Limits::default())
+        .unwrap();
+    assert_eq!((seen.name.as_str(), seen.world), ("p.wasm", World::Restore));
+    assert_eq!(seen.bytes, bytes.len() as u64);
+    assert_eq!(seen.wit_version.as_deref(), Some("0.1.0"));
+    assert_eq!(seen.imports, ["kannika:wasi-plugins/types@0.1.0"]);
+    let exports: Vec<_> = seen.exports.iter().map(|export| &*export.name).collect();
+    assert_eq!(
+        exports,
+        ["init", "update-target-topic-requirements", "transform"]
+    );
+    assert_eq!(
+        seen.exports[0].function.as_deref(),
+        Some(
+            "func(ctx: a record of source-topic, target-topic, cfg: option<string>) -> result<_, string>"
+        )
+    );
+    // Two pages of memory, and no table to speak of.
+    let memory = seen.start.unwrap().memory.unwrap();
+    assert!((128 << 10..129 << 10).contains(&memory), "{memory}");
+}
+
+#[test]
+fn what_is_no_plugin_is_inspected_all_the_same() {
+    let bytes = foreign("package a:b; world w { export other: func() -> u32; }");
+    let seen = host()
+        .inspect(Source::Bytes("p.wasm", &bytes), &Limits::default())
+        .unwrap();
+    assert_eq!(seen.wit_version, None);
+    assert_eq!(seen.exports[0].function.as_deref(), Some("func() -> u32"));
+    let error = seen.start.unwrap_err();
+    assert!(matches!(error, LoadError::MissingExport { .. }), "{error}");
+}
+
+#[test]
+fn an_instance_that_does_not_fit_is_told() {
+    let bytes = GuestText::backup().component();
+    let limits = Limits {
+        memory_bytes: 64 << 10,
+        ..Limits::default()
+    };
+    let seen = host()
+        .inspect(Source::Bytes("p.wasm", &bytes), &limits)
+        .unwrap();
+    let fault = seen.start.unwrap().memory.unwrap_err();
+    assert!(fault.contains("65536"), "{fault}");
+}
+
+#[test]
+fn a_world_need_not_be_known_to_load_a_plugin() {
+    for world in [World::Backup, World::Restore] {
+        let bytes = GuestText::new(world).component();
+        let source = Source::Bytes("p.wasm", &bytes);
+        let plugin = host().load_any(source, "0.1", &Limits::default()).unwrap();
+        assert_eq!(plugin.world(), world);
+        assert!(!plugin.compilation().from_cache);
+    }
+}

@@ -6,6 +6,7 @@ mod connect;
 mod groups;
 mod inspect;
 mod plugin;
+mod plugin_command;
 mod prune;
 mod quickstart;
 mod restore;
@@ -21,6 +22,7 @@ pub(crate) use groups::{
 };
 pub(crate) use inspect::InspectArguments;
 pub(crate) use plugin::PluginFlag;
+pub(crate) use plugin_command::{PluginArguments, PluginCommand, PluginInspectArguments};
 pub(crate) use prune::PruneArguments;
 pub(crate) use quickstart::QuickstartArguments;
 pub(crate) use restore::RestoreArguments;
@@ -76,6 +78,7 @@ pub(crate) enum Command {
     Cat(CatArguments),
     Verify(VerifyArguments),
     Prune(PruneArguments),
+    Plugin(PluginArguments),
     Completions(CompletionsArguments),
     /// Print the reference of all commands as Markdown
     #[command(hide = true)]

@@ -6,6 +6,7 @@ mod completions;
 mod findings;
 mod groups;
 mod inspect;
+mod plugin;
 mod prune;
 mod reference;
 mod restore;
@@ -34,6 +35,7 @@ pub(crate) async fn run(command: Command, console: &Console) -> anyhow::Result<E
         Command::Cat(arguments) => cat::run(arguments).await,
         Command::Verify(arguments) => verify::run(arguments, console).await,
         Command::Prune(arguments) => prune::run(arguments, console).await,
+        Command::Plugin(arguments) => plugin::run(arguments).await,
         Command::Completions(arguments) => completions::run(arguments.shell),
         Command::Reference => reference::run(),
     }

@@ -10,7 +10,7 @@ use super::clock::Deadline;
 use super::contract::{Guest, GuestRecord, Outcome};
 use super::guest_state::{self, GuestState};
 use super::wasi::WaitedTooLong;
-use crate::{Context, Entry, FailureClass, Phase};
+use crate::{Context, Entry, FailureClass, Limits, Phase, Plugin};
 
 /// Frames of a guest's backtrace that an error text shows.
 const MAX_FRAMES: usize = 8;
@@ -57,26 +57,14 @@ impl Instance {
         context: &Context,
         deadline: Deadline,
     ) -> Result<Self, StartError> {
-        let plugin = &entry.plugin;
         let limits = &entry.limits;
-        let label = Arc::from(entry.label.as_str());
-        let state = GuestState::new(&label, limits.memory_bytes, &plugin.log_budget, deadline);
-        let mut store = Store::new(plugin.contract.engine(), state);
-        store.limiter(|state| &mut state.memory);
-
         let failed = |phase, class, message| StartError {
             phase,
             class,
             message,
         };
-        guest_state::allow(&mut store, limits.init_time, MESSAGE_BYTES);
-        let guest = plugin.contract.instantiate(&mut store).map_err(|error| {
-            failed(
-                Phase::Instantiate,
-                FailureClass::Fault,
-                describe(&error, &store, limits.init_time, MESSAGE_BYTES),
-            )
-        })?;
+        let (mut store, guest) = create(&entry.plugin, &entry.label, limits, deadline)
+            .map_err(|message| failed(Phase::Instantiate, FailureClass::Fault, message))?;
         match guest.init(&mut store, context, entry.config.as_deref()) {
             Ok(Ok(())) => {}
             Ok(Err(message)) => {
@@ -95,6 +83,16 @@ impl Instance {
             calls: 0,
             watermark,
         })
+    }
+
+    /// Makes an instance, and calls nothing of its world: what it does of itself, and the bytes of memory that it has then.
+    pub(crate) fn try_out(
+        plugin: &Plugin,
+        limits: &Limits,
+        deadline: Deadline,
+    ) -> Result<u64, String> {
+        let (store, _) = create(plugin, plugin.name(), limits, deadline)?;
+        Ok(store.data().memory().bytes() as u64)
     }
 
     /// Calls `transform`. An error is a fault: its text, and an instance that must not be used again.
@@ -134,6 +132,24 @@ impl Instance {
     pub(crate) fn is_worn(&self, entry: &Entry) -> bool {
         self.calls >= entry.limits.records_per_instance
             || self.store.data().memory().bytes() >= self.watermark
+    }
+}
+
+/// Instantiates a plugin in a store of its own, under its limits. An error is the text of a fault.
+fn create(
+    plugin: &Plugin,
+    label: &str,
+    limits: &Limits,
+    deadline: Deadline,
+) -> Result<(Store<GuestState>, Box<dyn Guest>), String> {
+    let label = Arc::from(label);
+    let state = GuestState::new(&label, limits.memory_bytes, &plugin.log_budget, deadline);
+    let mut store = Store::new(plugin.contract.engine(), state);
+    store.limiter(|state| &mut state.memory);
+    guest_state::allow(&mut store, limits.init_time, MESSAGE_BYTES);
+    match plugin.contract.instantiate(&mut store) {
+        Ok(guest) => Ok((store, guest)),
+        Err(error) => Err(describe(&error, &store, limits.init_time, MESSAGE_BYTES)),
     }
 }
 

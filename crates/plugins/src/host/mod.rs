@@ -3,6 +3,7 @@
 pub(crate) mod clock;
 pub(crate) mod contract;
 pub(crate) mod guest_state;
+mod inspection;
 pub(crate) mod instance;
 pub(crate) mod logs;
 mod v0_1;
@@ -12,9 +13,10 @@ use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
-use wasmtime::component::Linker;
+use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine};
 
 use self::clock::Clock;
@@ -24,6 +26,8 @@ use self::logs::LogBudget;
 use crate::cache::Cache;
 use crate::pool::Pool;
 use crate::{HostError, Limits, LoadError, inspect};
+
+pub use self::inspection::{Export, Inspection, Start};
 
 /// The version of the contract that this host speaks, as `witVersion` names it.
 const WIT_VERSION: &str = "0.1";
@@ -41,6 +45,21 @@ pub struct HostOptions {
     /// Bytes that the instances of all plugins together may take. Idle ones are given up first, least recently used first;
     /// when that is not enough, [`crate::Chain::lease`] waits for a lease to come back.
     pub instance_memory_budget: u64,
+}
+
+impl HostOptions {
+    /// The folder for compiled components below the user's cache folder: `$XDG_CACHE_HOME` or `~/.cache`. `None` where there
+    /// is neither, so that components are compiled in every process.
+    pub fn user_cache_dir() -> Option<PathBuf> {
+        let from_env = |name| {
+            std::env::var_os(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+        };
+        from_env("XDG_CACHE_HOME")
+            .or_else(|| from_env("HOME").map(|home| home.join(".cache")))
+            .map(|cache| cache.join("armory/components"))
+    }
 }
 
 impl Default for HostOptions {
@@ -171,8 +190,18 @@ pub struct Plugin {
     world: World,
     /// Bytes of memory that an instance begins with, as far as the component tells.
     initial_bytes: u64,
+    compilation: Compilation,
     contract: Arc<dyn Contract>,
     log_budget: Arc<LogBudget>,
+}
+
+/// How a component became machine code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compilation {
+    /// Whether it was found in the cache of compiled components.
+    pub from_cache: bool,
+    /// How long it took to compile it, or to load what was compiled.
+    pub time: Duration,
 }
 
 impl Plugin {
@@ -189,6 +218,11 @@ impl Plugin {
     /// The world it was built for.
     pub fn world(&self) -> World {
         self.world
+    }
+
+    /// How the component became machine code when it was loaded.
+    pub fn compilation(&self) -> Compilation {
+        self.compilation
     }
 
     /// Whether a line about the plugin may be logged now: its own lines and those about it are bounded together.
@@ -235,7 +269,33 @@ impl Host {
         wit_version: &str,
         limits: &Limits,
     ) -> Result<Plugin, LoadError> {
-        let source = source.into();
+        let (name, bytes) = self.read(source.into(), wit_version, limits)?;
+        let compiled = self.compile(&name, &bytes)?;
+        self.check(&name, &compiled.component, world)?;
+        self.bind(name, compiled, world)
+    }
+
+    /// Loads, compiles and checks a plugin for the world that its exports tell. Everything else is as with [`Self::load`].
+    pub fn load_any<'a>(
+        &self,
+        source: impl Into<Source<'a>>,
+        wit_version: &str,
+        limits: &Limits,
+    ) -> Result<Plugin, LoadError> {
+        let (name, bytes) = self.read(source.into(), wit_version, limits)?;
+        let compiled = self.compile(&name, &bytes)?;
+        let world = v0_1::world_of(&self.shared.engine, &compiled.component);
+        self.check(&name, &compiled.component, world)?;
+        self.bind(name, compiled, world)
+    }
+
+    /// The name and the bytes of what looks like a component.
+    fn read(
+        &self,
+        source: Source<'_>,
+        wit_version: &str,
+        limits: &Limits,
+    ) -> Result<(String, Vec<u8>), LoadError> {
         let name = source.display();
         if wit_version != WIT_VERSION {
             let asked = wit_version.to_owned();
@@ -247,21 +307,42 @@ impl Host {
         }
         let bytes = source.read(limits.component_bytes)?;
         inspect::check_envelope(&name, &bytes)?;
-        let digest = hex(&Sha256::digest(&bytes));
+        Ok((name, bytes))
+    }
 
+    fn compile(&self, name: &str, bytes: &[u8]) -> Result<Compiled, LoadError> {
+        let digest = hex(&Sha256::digest(bytes));
         let engine = &self.shared.engine;
+        let began = Instant::now();
         let compiled = match &self.shared.cache {
-            Some(cache) => cache.load_or_compile(engine, &digest, &bytes),
-            None => wasmtime::component::Component::from_binary(engine, &bytes),
+            Some(cache) => cache.load_or_compile(engine, &digest, bytes),
+            None => Component::from_binary(engine, bytes).map(|component| (component, false)),
         };
-        let component = compiled.map_err(|error| LoadError::Invalid {
-            plugin: name.clone(),
-            reason: format!("{error:#}"),
-        })?;
+        let (component, from_cache) = compiled.map_err(|error| invalid(name, &error))?;
+        Ok(Compiled {
+            component,
+            digest,
+            compilation: Compilation {
+                from_cache,
+                time: began.elapsed(),
+            },
+        })
+    }
 
-        inspect::check_version(&name, engine, &component, WIT_VERSION)?;
-        v0_1::check_shape(&name, engine, &component, world)?;
-        inspect::check_imports(&name, engine, &component)?;
+    fn check(&self, name: &str, component: &Component, world: World) -> Result<(), LoadError> {
+        let engine = &self.shared.engine;
+        inspect::check_version(name, engine, component, WIT_VERSION)?;
+        v0_1::check_shape(name, engine, component, world)?;
+        inspect::check_imports(name, engine, component)
+    }
+
+    /// Makes a plugin of a component that was checked.
+    fn bind(&self, name: String, compiled: Compiled, world: World) -> Result<Plugin, LoadError> {
+        let Compiled {
+            component,
+            digest,
+            compilation,
+        } = compiled;
         let contract = v0_1::bind(&self.shared.linker, &component, world).map_err(|error| {
             LoadError::ImportShape {
                 plugin: name.clone(),
@@ -278,6 +359,7 @@ impl Host {
             digest: digest.into(),
             world,
             initial_bytes,
+            compilation,
             contract,
             log_budget: Arc::new(LogBudget::new()),
         })
@@ -285,6 +367,21 @@ impl Host {
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+}
+
+/// A component as machine code.
+struct Compiled {
+    component: Component,
+    /// Of the component's bytes.
+    digest: String,
+    compilation: Compilation,
+}
+
+fn invalid(name: &str, error: &wasmtime::Error) -> LoadError {
+    LoadError::Invalid {
+        plugin: name.to_owned(),
+        reason: format!("{error:#}"),
     }
 }
 

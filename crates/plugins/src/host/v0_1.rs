@@ -15,7 +15,7 @@ use super::contract::{Contract, Guest, GuestRecord, Outcome, Returned};
 use super::guest_state::GuestState;
 use crate::{Context, NO_TIMESTAMP, TimestampKind, World};
 
-pub(super) use self::shapes::check_shape;
+pub(super) use self::shapes::{check_shape, world_of};
 
 mod backup {
     #![allow(missing_docs, unreachable_pub, missing_debug_implementations)]

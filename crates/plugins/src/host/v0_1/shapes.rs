@@ -95,6 +95,17 @@ const RESTORE: &[FunctionShape] = &[
     TRANSFORM,
 ];
 
+/// The world that a component is of by its exports: only one of the two has the function for requirements. What the component
+/// lacks of that world is for [`check_shape`] to say.
+pub(in crate::host) fn world_of(engine: &Engine, component: &Component) -> World {
+    let exports = inspect::export_names(engine, component);
+    if exports.iter().any(|export| export == UPDATE_REQUIREMENTS) {
+        World::Restore
+    } else {
+        World::Backup
+    }
+}
+
 /// Checks that a component exports what a world has. What it exports besides is its own business: some toolchains add items.
 pub(in crate::host) fn check_shape(
     plugin: &str,
@@ -111,11 +122,7 @@ pub(in crate::host) fn check_shape(
 
     // Told apart by the one export, a plugin of the other world is named as such, and not by a detail that differs.
     if has("init") && has("transform") {
-        let found = if has(UPDATE_REQUIREMENTS) {
-            World::Restore
-        } else {
-            World::Backup
-        };
+        let found = world_of(engine, component);
         if found != world {
             return Err(LoadError::WrongWorld {
                 plugin: plugin.to_owned(),
