@@ -75,6 +75,11 @@ impl Lease {
         Ok(required)
     }
 
+    /// Bytes of memory that the instances in this lease have now.
+    pub fn memory_bytes(&self) -> u64 {
+        self.instances.iter().flatten().map(Instance::bytes).sum()
+    }
+
     /// Hands a record to every plugin in turn, and says what became of it. Records of a partition are to be handed over in
     /// the order of their offsets.
     ///

@@ -22,7 +22,10 @@ pub(crate) use groups::{
 };
 pub(crate) use inspect::InspectArguments;
 pub(crate) use plugin::PluginFlag;
-pub(crate) use plugin_command::{PluginArguments, PluginCommand, PluginInspectArguments};
+pub(crate) use plugin_command::{
+    PluginArguments, PluginBenchArguments, PluginCommand, PluginInspectArguments, PluginRecords,
+    PluginRun, PluginTestArguments, PluginTestFormat,
+};
 pub(crate) use prune::PruneArguments;
 pub(crate) use quickstart::QuickstartArguments;
 pub(crate) use restore::RestoreArguments;

@@ -1,17 +1,31 @@
 //! `armory plugin`: tools for those who write plugins, on the host that runs them.
 
+mod bench;
+mod difference;
 mod inspect;
+mod records;
+mod test;
+mod trial;
 
 use armory_plugins::{Host, HostOptions};
+use tokio::task::spawn_blocking;
 
 use crate::args::{PluginArguments, PluginCommand};
 use crate::exit::Exit;
 
+/// The host's calls take as long as a guest does: they are made on threads that may block.
 pub(super) async fn run(arguments: PluginArguments) -> anyhow::Result<Exit> {
     match arguments.command {
-        // The host's calls take as long as a guest does.
         PluginCommand::Inspect(arguments) => {
-            tokio::task::spawn_blocking(move || inspect::run(&arguments)).await?
+            spawn_blocking(move || inspect::run(&arguments)).await?
+        }
+        PluginCommand::Test(arguments) => {
+            let records = records::read(&arguments.input).await?.unwrap_or_default();
+            spawn_blocking(move || test::run(&arguments, &records)).await?
+        }
+        PluginCommand::Bench(arguments) => {
+            let records = records::read(&arguments.input).await?;
+            spawn_blocking(move || bench::run(&arguments, records)).await?
         }
     }
 }

@@ -1,23 +1,31 @@
-//! A record as one line of JSON. `docs/guide/records.md` is the definition.
+//! A record as one line of JSON, written and read. `docs/guide/records.md` is the definition.
+
+mod read;
+
+pub(crate) use read::{ReadLine, read_lines};
 
 use armory_records::{Record, TimestampType};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::ser::{Serialize, SerializeMap as _, SerializeSeq as _, Serializer};
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 /// A record with where it comes from.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RecordLine<'a> {
-    topic: &'a str,
-    partition: i32,
-    offset: i64,
-    timestamp: i64,
-    timestamp_type: &'static str,
-    key: Data<'a>,
-    value: Data<'a>,
-    headers: Headers<'a>,
+    pub(crate) topic: &'a str,
+    /// `None` where a plugin leaves the choice to the partitioner.
+    pub(crate) partition: Option<i32>,
+    pub(crate) offset: i64,
+    pub(crate) timestamp: i64,
+    pub(crate) timestamp_type: &'static str,
+    pub(crate) key: Data<'a>,
+    pub(crate) value: Data<'a>,
+    pub(crate) headers: Headers<'a>,
 }
+
+pub(crate) const CREATE_TIME: &str = "createTime";
+pub(crate) const LOG_APPEND_TIME: &str = "logAppendTime";
 
 impl<'a> RecordLine<'a> {
     pub(crate) fn new(
@@ -28,23 +36,23 @@ impl<'a> RecordLine<'a> {
     ) -> Self {
         RecordLine {
             topic,
-            partition,
+            partition: Some(partition),
             offset: record.offset,
             timestamp: record.timestamp,
             timestamp_type: match timestamp_type {
-                TimestampType::CreateTime => "createTime",
-                TimestampType::LogAppendTime => "logAppendTime",
+                TimestampType::CreateTime => CREATE_TIME,
+                TimestampType::LogAppendTime => LOG_APPEND_TIME,
             },
             key: Data(record.key),
             value: Data(record.value),
-            headers: Headers(record.headers),
+            headers: Headers::Encoded(record.headers),
         }
     }
 }
 
 /// Bytes: `null` where there are none, a string where they are UTF-8, else `{"base64": "…"}`.
 #[derive(Debug, Clone, Copy)]
-struct Data<'a>(Option<&'a [u8]>);
+pub(crate) struct Data<'a>(pub(crate) Option<&'a [u8]>);
 
 impl Serialize for Data<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
@@ -64,23 +72,41 @@ impl Serialize for Data<'_> {
 
 /// A list, because order and repetition count.
 #[derive(Debug, Clone, Copy)]
-struct Headers<'a>(armory_records::Headers<'a>);
+pub(crate) enum Headers<'a> {
+    /// As they lie in a batch.
+    Encoded(armory_records::Headers<'a>),
+    /// As they came out of a plugin.
+    Owned(&'a [OwnedHeader]),
+}
+
+/// Key and value of a header.
+pub(crate) type OwnedHeader = (Vec<u8>, Option<Vec<u8>>);
 
 impl Serialize for Headers<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        #[derive(serde::Serialize)]
-        struct Header<'a> {
-            key: Data<'a>,
-            value: Data<'a>,
+        match self {
+            Headers::Encoded(headers) => to.collect_seq(headers.iter().map(Header::from)),
+            Headers::Owned(headers) => to.collect_seq(
+                headers
+                    .iter()
+                    .map(|(key, value)| Header::from((key.as_slice(), value.as_deref()))),
+            ),
         }
-        let mut list = to.serialize_seq(Some(self.0.len()))?;
-        for (key, value) in self.0.iter() {
-            list.serialize_element(&Header {
-                key: Data(Some(key)),
-                value: Data(value),
-            })?;
+    }
+}
+
+#[derive(serde::Serialize)]
+struct Header<'a> {
+    key: Data<'a>,
+    value: Data<'a>,
+}
+
+impl<'a> From<(&'a [u8], Option<&'a [u8]>)> for Header<'a> {
+    fn from((key, value): (&'a [u8], Option<&'a [u8]>)) -> Self {
+        Header {
+            key: Data(Some(key)),
+            value: Data(value),
         }
-        list.end()
     }
 }
 
