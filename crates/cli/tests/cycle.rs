@@ -7,112 +7,11 @@ mod common;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use armory_broker::Broker;
-use armory_kafka::{
-    Client, ClientConfig, NewTopic, ProduceBatch, ProduceConnection, ProduceOptions, TopicFilter,
-};
-use armory_records::{BatchBuilder, BatchOptions};
-use armory_resources::job::KafkaEndpoint;
+use common::cluster::{Cluster, documents};
 use common::{armory, done, run};
 use serde_json::{Value, json};
-
-/// A broker in this process with a client of it.
-struct Cluster {
-    runtime: tokio::runtime::Runtime,
-    broker: Broker,
-    client: Client,
-}
-
-impl Cluster {
-    fn start() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        let (broker, client) = runtime.block_on(async {
-            let broker = Broker::start().await.expect("a broker");
-            let endpoint = KafkaEndpoint::from_bootstrap(broker.bootstrap());
-            let config = ClientConfig::from_properties(&endpoint.properties).expect("properties");
-            (broker, Client::new(config).expect("a client"))
-        });
-        Cluster {
-            runtime,
-            broker,
-            client,
-        }
-    }
-
-    fn bootstrap(&self) -> String {
-        self.broker.bootstrap()
-    }
-
-    /// Creates a topic with `records` records in each of its partitions.
-    fn topic(&self, name: &str, partitions: i32, records: i64) {
-        let new = NewTopic {
-            name: name.to_owned(),
-            partitions,
-            replication_factor: None,
-            configs: Default::default(),
-        };
-        self.runtime.block_on(async {
-            self.client
-                .create_topics(&[new], false)
-                .await
-                .expect("a topic");
-            for partition in 0..partitions {
-                self.produce(name, partition, records).await;
-            }
-        });
-    }
-
-    async fn produce(&self, topic: &str, partition: i32, records: i64) {
-        let names = [topic.to_owned()];
-        let metadata = self
-            .client
-            .metadata(TopicFilter::Names(&names))
-            .await
-            .expect("metadata");
-        let meta = &metadata.topics[0];
-        let leader = meta.partitions[partition as usize]
-            .leader
-            .expect("a leader");
-        let mut builder = BatchBuilder::new(BatchOptions::default());
-        for offset in 0..records {
-            let value = format!("{topic} {partition} {offset}");
-            let timestamp = common::NEW_YEAR + offset;
-            builder.append(offset, timestamp, None, Some(value.as_bytes()), []);
-        }
-        let mut bytes = Vec::new();
-        builder.finish(&mut bytes).expect("a batch");
-        let connection =
-            ProduceConnection::connect(&self.client, leader, ProduceOptions::default())
-                .await
-                .expect("a connection");
-        let batch = ProduceBatch {
-            topic: Arc::from(topic),
-            topic_id: meta.id,
-            partition,
-            records: bytes.into(),
-        };
-        let pending = connection.send(vec![batch]).await.expect("sent");
-        for ack in pending.await.expect("answered") {
-            assert_eq!(ack.error, None);
-        }
-    }
-}
-
-fn documents(cluster: &Cluster, spec: &str) -> String {
-    let bootstrap = cluster.bootstrap();
-    format!(
-        "{spec}\n---\napiVersion: kannika.io/v1alpha\nkind: EventHub\nmetadata: {{name: hub}}\nspec: {{kafka: {{properties: \
-         {{bootstrap.servers: \"{bootstrap}\"}}}}}}\n---\napiVersion: kannika.io/v1alpha\nkind: Storage\nmetadata: {{name: \
-         disk}}\nspec: {{volume: {{capacity: 1Gi}}}}\n"
-    )
-}
 
 fn write(folder: &Path, name: &str, text: &str) {
     fs::write(folder.join(name), text).expect("it can be written");

@@ -1,11 +1,13 @@
 //! From the plugin entries of a job to the chains that topics are passed through.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use armory_plugins::{
-    Action, Chain, Context, Entry, ErrorPolicy, Host, HostOptions, Limits, World, config_text,
+    Action, Builtin, Chain, Context, Entry, ErrorPolicy, HashAlgorithm, Hashing, Host, HostOptions,
+    Limits, RecordPart, Repartitioning, SchemaMapping, TargetFacts, World, config_text,
 };
-use armory_resources::job::{PluginEntry, PluginErrorAction, PluginSource};
+use armory_resources::job::{self, BuiltinPlugin, PluginEntry, PluginErrorAction, PluginSource};
 
 use crate::EngineError;
 
@@ -61,25 +63,50 @@ impl PluginSet {
 
     /// The chain for a topic of a backup, if any plugin selects it.
     pub(crate) fn backup_chain(&self, topic: &str) -> Option<Chain> {
-        self.chain(topic, || Context::Backup {
+        self.chain(topic, TargetFacts::default(), || Context::Backup {
             topic: topic.to_owned(),
         })
     }
 
-    /// The chain for a mapping of a restore, if any plugin selects its target.
-    pub(crate) fn restore_chain(&self, source_topic: &str, target_topic: &str) -> Option<Chain> {
-        self.chain(target_topic, || Context::Restore {
+    /// The chain for a mapping of a restore, if any plugin selects its target. `target` is what is known of it.
+    pub(crate) fn restore_chain(
+        &self,
+        source_topic: &str,
+        target_topic: &str,
+        target: TargetFacts,
+    ) -> Option<Chain> {
+        self.chain(target_topic, target, || Context::Restore {
             source_topic: source_topic.to_owned(),
             target_topic: target_topic.to_owned(),
         })
     }
 
-    fn chain(&self, selected_by: &str, context: impl FnOnce() -> Context) -> Option<Chain> {
+    /// Whether records that the target would expire are left out by a plugin.
+    pub(crate) fn applies_retention(&self, target_topic: &str) -> bool {
+        let entries = self.loaded.iter().flat_map(|loaded| &loaded.entries);
+        let retention = PluginSource::Builtin(BuiltinPlugin::TopicRetention);
+        entries
+            .filter(|(entry, _)| entry.selects(target_topic))
+            .any(|(entry, _)| entry.source == retention)
+    }
+
+    fn chain(
+        &self,
+        selected_by: &str,
+        target: TargetFacts,
+        context: impl FnOnce() -> Context,
+    ) -> Option<Chain> {
         let Loaded { host, entries } = self.loaded.as_ref()?;
         let entries: Vec<Arc<Entry>> = entries
             .iter()
             .filter(|(entry, _)| entry.selects(selected_by))
-            .map(|(_, loaded)| Arc::clone(loaded))
+            .map(|(entry, loaded)| match &entry.source {
+                PluginSource::Wasi { .. } => Arc::clone(loaded),
+                PluginSource::Builtin(plugin) => Arc::new(Entry {
+                    plugin: host.builtin(builtin(plugin), target),
+                    ..Entry::clone(loaded)
+                }),
+            })
             .collect();
         (!entries.is_empty()).then(|| Chain::new(host, entries, context()))
     }
@@ -107,18 +134,28 @@ impl PluginSet {
 }
 
 fn load_entry(host: &Host, entry: &PluginEntry, world: World) -> Result<Entry, EngineError> {
-    let PluginSource::Wasi { file, wit_version } = &entry.source else {
-        return Err(EngineError::NotSupported {
-            what: format!("the builtin plugin {}", entry.label),
-        });
-    };
     let limits = Limits {
         memory_bytes: usize::try_from(entry.limits.memory).unwrap_or(usize::MAX),
         record_time: entry.limits.record_timeout,
         init_time: entry.limits.init_timeout,
         ..Limits::default()
     };
-    let plugin = host.load(file.as_path(), world, wit_version, &limits)?;
+    let (plugin, config) = match &entry.source {
+        PluginSource::Wasi { file, wit_version } => (
+            host.load(file.as_path(), world, wit_version, &limits)?,
+            entry.spec.as_ref().map(config_text),
+        ),
+        PluginSource::Builtin(plugin) if world == World::Restore => (
+            host.builtin(builtin(plugin), TargetFacts::default()),
+            // It reads its configuration from the job; this is for the report, which pins it.
+            serde_json::to_value(plugin).ok().as_ref().map(config_text),
+        ),
+        PluginSource::Builtin(_) => {
+            return Err(EngineError::NotSupported {
+                what: format!("the builtin plugin {} in a backup", entry.label),
+            });
+        }
+    };
     let action = |action| match action {
         PluginErrorAction::Fail => Action::Fail,
         PluginErrorAction::Drop => Action::Drop,
@@ -132,8 +169,54 @@ fn load_entry(host: &Host, entry: &PluginEntry, world: World) -> Result<Entry, E
     Ok(Entry {
         plugin,
         label: entry.label.clone(),
-        config: entry.spec.as_ref().map(config_text),
+        config,
         policy,
         limits,
     })
+}
+
+/// A builtin plugin of a job, for the host.
+fn builtin(plugin: &BuiltinPlugin) -> Builtin {
+    let mapping = |part, ids: &BTreeMap<u32, u32>| {
+        Builtin::SchemaMapping(SchemaMapping {
+            part,
+            ids: ids.clone(),
+        })
+    };
+    match plugin {
+        BuiltinPlugin::TopicRepartitioning(scheme) => {
+            Builtin::Repartitioning(repartitioning(scheme.clone()))
+        }
+        BuiltinPlugin::TopicRetention => Builtin::Retention,
+        BuiltinPlugin::PayloadSchemaMapping(ids) => mapping(RecordPart::Payload, ids),
+        BuiltinPlugin::KeySchemaMapping(ids) => mapping(RecordPart::Key, ids),
+    }
+}
+
+fn repartitioning(scheme: job::Repartitioning) -> Repartitioning {
+    let hashing = |algorithm, partitions| Hashing {
+        algorithm: match algorithm {
+            job::HashAlgorithm::Murmur2 => HashAlgorithm::Murmur2,
+            job::HashAlgorithm::Fnv1a => HashAlgorithm::Fnv1a,
+            job::HashAlgorithm::Crc32 => HashAlgorithm::Crc32,
+        },
+        partitions,
+    };
+    match scheme {
+        job::Repartitioning::Automatic => Repartitioning::Automatic,
+        job::Repartitioning::KeyHash {
+            algorithm,
+            partitions,
+        } => Repartitioning::KeyHash(hashing(algorithm, partitions)),
+        job::Repartitioning::HeaderHash {
+            name,
+            algorithm,
+            partitions,
+        } => Repartitioning::HeaderHash {
+            name,
+            hashing: hashing(algorithm, partitions),
+        },
+        job::Repartitioning::Random { partitions } => Repartitioning::Random { partitions },
+        job::Repartitioning::RoundRobin { partitions } => Repartitioning::RoundRobin { partitions },
+    }
 }

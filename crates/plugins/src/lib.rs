@@ -8,6 +8,7 @@
 //!
 //! - A [`Host`] is the process's one engine, with its cache of compiled components and its budget for instances.
 //! - [`Host::load`] makes a [`Plugin`] of a file: compiled and checked, or a [`LoadError`] that says what to do.
+//!   [`Host::builtin`] makes one of a [`Builtin`], which comes with the program.
 //! - An [`Entry`] is a plugin as it is configured: label, configuration text, [`ErrorPolicy`], [`Limits`].
 //! - A [`Chain`] is the entries that apply to one topic, in order. It is shared by all partitions of the topic.
 //! - A [`Lease`] is a chain in the hands of one thread, for one batch: [`Lease::transform`] takes record after record and
@@ -15,6 +16,7 @@
 //!
 //! Everything here is synchronous and may take as long as the limits allow: call it on blocking threads.
 
+mod builtin;
 mod cache;
 mod chain;
 mod config_text;
@@ -27,6 +29,10 @@ mod policy;
 mod pool;
 mod record;
 
+pub use builtin::{
+    Builtin, HashAlgorithm, Hashing, RecordPart, Repartitioning, SchemaMapping, TargetFacts,
+    murmur2,
+};
 pub use chain::{Chain, Context, Entry, EntryCounters};
 pub use config_text::config_text;
 pub use error::{HostError, LoadError, Phase, PluginError};

@@ -620,6 +620,10 @@ fn a_world_need_not_be_known_to_load_a_plugin() {
         let source = Source::Bytes("p.wasm", &bytes);
         let plugin = host().load_any(source, "0.1", &Limits::default()).unwrap();
         assert_eq!(plugin.world(), world);
-        assert!(!plugin.compilation().from_cache);
+        assert!(
+            plugin
+                .compilation()
+                .is_some_and(|compilation| !compilation.from_cache)
+        );
     }
 }

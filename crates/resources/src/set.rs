@@ -2,6 +2,7 @@
 
 use crate::decode::{Decode, DocumentName, Fields, Place};
 use crate::kinds::backup::BackupSpec;
+use crate::kinds::config_map::ConfigMapDocument;
 use crate::kinds::credentials::CredentialsSpec;
 use crate::kinds::event_hub::EventHubSpec;
 use crate::kinds::metadata::Metadata;
@@ -28,6 +29,7 @@ const KINDS: &[&str] = &[
     "EventHub",
     "Credentials",
     "Secret",
+    "ConfigMap",
 ];
 
 /// All documents of one or more files, and what is wrong with their shape.
@@ -66,6 +68,8 @@ pub enum Resource {
     Credentials(Box<CredentialsSpec>),
     /// A Secret of Kubernetes.
     Secret(SecretDocument),
+    /// A ConfigMap of Kubernetes.
+    ConfigMap(ConfigMapDocument),
 }
 
 impl Resource {
@@ -78,6 +82,7 @@ impl Resource {
             Resource::EventHub(_) => "EventHub",
             Resource::Credentials(_) => "Credentials",
             Resource::Secret(_) => "Secret",
+            Resource::ConfigMap(_) => "ConfigMap",
         }
     }
 }
@@ -202,7 +207,10 @@ fn read_document(root: &Node, at: &mut Place<'_>) -> Option<(Metadata, Resource)
         at.within_path(path, |at| at.problem("the key is there twice"));
     });
     let kind = read_kind(root, at)?;
-    let version = if kind == "Secret" { "v1" } else { API_VERSION };
+    let version = match kind {
+        "Secret" | "ConfigMap" => "v1",
+        _ => API_VERSION,
+    };
     match root.get("apiVersion").map(|node| &node.value) {
         Some(Value::Text(text)) if text == version => {}
         None | Some(Value::Null) => {
@@ -221,6 +229,8 @@ fn read_document(root: &Node, at: &mut Place<'_>) -> Option<(Metadata, Resource)
     }
     let resource = if kind == "Secret" {
         Resource::Secret(SecretDocument::decode(root, at))
+    } else if kind == "ConfigMap" {
+        Resource::ConfigMap(ConfigMapDocument::decode(root, at))
     } else {
         let fields = Fields::open(
             root,

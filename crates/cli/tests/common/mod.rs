@@ -5,6 +5,8 @@
     reason = "each test file uses a part of it"
 )]
 
+pub mod cluster;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

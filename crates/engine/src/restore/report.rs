@@ -106,6 +106,9 @@ pub(crate) struct TargetTopicRecord {
     pub(crate) reshaped: bool,
     /// Records older than this (ms since the epoch) are left out, because the target would expire them.
     pub(crate) oldest: Option<i64>,
+    /// Records older than this are what the plugin `topic-retention` rejects, where it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) expires_before: Option<i64>,
     pub(crate) partitions: Vec<TargetRecord>,
 }
 

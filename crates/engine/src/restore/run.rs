@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use armory_failpoints::{Point, reach};
 use armory_kafka::ErrorCode;
+use armory_plugins::TargetFacts;
 use armory_resources::job::RestoreJob;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Mutex;
@@ -151,6 +152,7 @@ async fn start(
         targets: &targets,
         ends: &ends,
         oldest: &new.oldest,
+        expires_before: &new.expires_before,
     };
     let begin = make_begin(tools, plan, beginning).await?;
     reach(Point::ProducersGranted);
@@ -291,13 +293,15 @@ impl Setup {
     ) -> Result<Vec<Target>, EngineError> {
         let (plan, target) = (&self.plan.targets[index], &self.targets[index]);
         let partitions = i32::try_from(slots.len()).unwrap_or(i32::MAX);
+        let facts = TargetFacts {
+            partitions: Some(partitions),
+            expires_before: self.begin.targets[index].expires_before,
+        };
         let mut sources = Vec::new();
         for member in &plan.members {
             let topic = &self.plan.topics[*member];
-            let chain = self
-                .tools
-                .plugins
-                .restore_chain(&topic.mapping.source, &plan.name);
+            let source = &topic.mapping.source;
+            let chain = self.tools.plugins.restore_chain(source, &plan.name, facts);
             if let Some(chain) = &chain {
                 chain.set_target_partitions(partitions);
             }

@@ -190,7 +190,8 @@ pub struct Plugin {
     world: World,
     /// Bytes of memory that an instance begins with, as far as the component tells.
     initial_bytes: u64,
-    compilation: Compilation,
+    /// Nothing was compiled for a builtin plugin.
+    compilation: Option<Compilation>,
     contract: Arc<dyn Contract>,
     log_budget: Arc<LogBudget>,
 }
@@ -205,12 +206,25 @@ pub struct Compilation {
 }
 
 impl Plugin {
+    /// A restore plugin that was not loaded from a component.
+    pub(crate) fn of_contract(name: &str, digest: &str, contract: Arc<dyn Contract>) -> Self {
+        Self {
+            name: name.into(),
+            digest: digest.into(),
+            world: World::Restore,
+            initial_bytes: 0,
+            compilation: None,
+            contract,
+            log_budget: Arc::new(LogBudget::new()),
+        }
+    }
+
     /// What it was loaded from: the path, or the name that was given with its bytes.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The SHA-256 of the component, in lower-case hex, as `sha256sum` prints it.
+    /// The SHA-256 of the component, in lower-case hex, as `sha256sum` prints it; of a builtin plugin `builtin:<name>/<version>`.
     pub fn digest(&self) -> &str {
         &self.digest
     }
@@ -220,8 +234,8 @@ impl Plugin {
         self.world
     }
 
-    /// How the component became machine code when it was loaded.
-    pub fn compilation(&self) -> Compilation {
+    /// How the component became machine code when it was loaded; `None` of a builtin plugin.
+    pub fn compilation(&self) -> Option<Compilation> {
         self.compilation
     }
 
@@ -359,10 +373,14 @@ impl Host {
             digest: digest.into(),
             world,
             initial_bytes,
-            compilation,
+            compilation: Some(compilation),
             contract,
             log_budget: Arc::new(LogBudget::new()),
         })
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.shared.engine
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

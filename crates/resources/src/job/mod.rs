@@ -6,6 +6,7 @@
 //! file refuses to be serialised (see [`Secret`]).
 
 mod backup;
+mod builtin;
 mod plugin;
 mod restore;
 mod storage;
@@ -17,6 +18,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use backup::{BackupJob, CompressionAlgorithm, CompressionSpec, Rollover, TopicSelection};
+pub use builtin::{BuiltinPlugin, HashAlgorithm, Repartitioning};
 pub use plugin::{PluginEntry, PluginErrorAction, PluginErrorPolicy, PluginLimits, PluginSource};
 pub use restore::{Incarnation, PartitionRange, RestoreJob, TimeRange, TopicMapping};
 pub(crate) use storage::azure_account;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::NameMatcher;
+use super::{BuiltinPlugin, NameMatcher};
 
 /// One entry of a plugin chain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -16,7 +16,7 @@ pub struct PluginEntry {
     /// Where its code is.
     pub source: PluginSource,
     /// The `spec` object as it was written; it becomes YAML text only when `init` is called. `None` where the
-    /// entry has none.
+    /// entry has none, and for builtin plugins.
     pub spec: Option<serde_json::Value>,
     /// Any of them has to match: the source topic of a backup, the target topic of a restore. None at all
     /// means every topic.
@@ -45,11 +45,8 @@ pub enum PluginSource {
         /// Version of the contract that it was built for: `0.1`.
         wit_version: String,
     },
-    /// One that Armory brings along.
-    Builtin {
-        /// Its name: `topic-repartitioning`, `topic-retention`, …
-        name: String,
-    },
+    /// One that Armory brings along, with its configuration.
+    Builtin(BuiltinPlugin),
 }
 
 /// What happens to a record that could not be passed on, by class.

@@ -3,6 +3,7 @@
 //! Rules between documents (references, what is supported where) are told when jobs are made of a set.
 
 pub mod backup;
+pub mod config_map;
 pub mod credentials;
 pub mod event_hub;
 pub mod metadata;

@@ -2,6 +2,7 @@
 
 mod authenticate;
 mod backup;
+mod builtin;
 mod connect;
 mod plugin;
 mod restore;

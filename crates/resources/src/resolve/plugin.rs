@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use super::Resolver;
+use super::builtin::builtin;
 use crate::decode::Place;
 use crate::job::{
-    NameMatcher, PluginEntry, PluginErrorAction, PluginErrorPolicy, PluginLimits, PluginSource,
+    BuiltinPlugin, NameMatcher, PluginEntry, PluginErrorAction, PluginErrorPolicy, PluginLimits,
+    PluginSource,
 };
 use crate::kinds::plugin::{ErrorActionName, ErrorPolicySpec, LimitsSpec, PluginSpec};
 use crate::problem::suggestion;
@@ -17,14 +19,6 @@ pub(super) enum Direction {
     Backup,
     Restore,
 }
-
-/// The builtin plugins; all of them are for a Restore.
-const BUILTIN: &[&str] = &[
-    "topic-repartitioning",
-    "topic-retention",
-    "payload-schema-mapping",
-    "key-schema-mapping",
-];
 
 impl<'a> Resolver<'a> {
     /// The entries of a chain; `path` leads to the list.
@@ -58,8 +52,20 @@ fn entry<'b>(
 ) -> Option<PluginEntry> {
     let error_policy = policy(spec.error_policy.as_ref(), at);
     let limits = limits(spec.limits.as_ref());
+    let selectors = selectors(spec);
+    let config = spec.spec.as_ref().map(|spec| spec.0.clone());
     if let Some(name) = &spec.name {
-        builtin(&name.0, direction, at);
+        let builtin = is_builtin(&name.0, direction, at)
+            .then(|| builtin(&name.0, config.as_ref(), at))
+            .flatten()?;
+        return Some(PluginEntry {
+            label: name.0.clone(),
+            source: PluginSource::Builtin(builtin),
+            spec: None,
+            selectors,
+            error_policy,
+            limits,
+        });
     }
     let wasi = spec.wasi.as_ref()?;
     if wasi.claim.0.is_empty() {
@@ -74,18 +80,6 @@ fn entry<'b>(
         });
         return None;
     };
-    let selectors: Vec<NameMatcher> = match (&spec.topic_selectors, &spec.topic_selector) {
-        (Some(selectors), _) => selectors
-            .iter()
-            .map(|matcher| matcher.name.0.clone())
-            .collect(),
-        (None, Some(alias)) => alias
-            .0
-            .iter()
-            .map(|matcher| matcher.name.0.clone())
-            .collect(),
-        (None, None) => Vec::new(),
-    };
     let path = &wasi.path.0;
     Some(PluginEntry {
         label: path.join("/"),
@@ -95,28 +89,43 @@ fn entry<'b>(
                 .fold(folder.to_owned(), |folder, name| folder.join(name)),
             wit_version: wasi.wit_version.0.clone(),
         },
-        spec: spec.spec.as_ref().map(|spec| spec.0.clone()),
+        spec: config,
         selectors,
         error_policy,
         limits,
     })
 }
 
-fn builtin(name: &str, direction: Direction, at: &mut Place<'_>) {
+/// On which topics an entry runs.
+fn selectors(spec: &PluginSpec) -> Vec<NameMatcher> {
+    let selectors = match (&spec.topic_selectors, &spec.topic_selector) {
+        (Some(selectors), _) => selectors,
+        (None, Some(alias)) => &alias.0,
+        (None, None) => return Vec::new(),
+    };
+    selectors
+        .iter()
+        .map(|matcher| matcher.name.0.clone())
+        .collect()
+}
+
+/// Whether there is such a builtin plugin here. Reports where there is none.
+fn is_builtin(name: &str, direction: Direction, at: &mut Place<'_>) -> bool {
     if name.is_empty() {
-        return;
+        return false;
     }
-    let message = if !BUILTIN.contains(&name) {
+    let message = if !BuiltinPlugin::NAMES.contains(&name) {
         format!(
             "there is no builtin plugin {name:?}{}",
-            suggestion(name, BUILTIN)
+            suggestion(name, BuiltinPlugin::NAMES)
         )
     } else if direction == Direction::Backup {
         format!("the builtin plugin {name} works in a Restore only")
     } else {
-        format!("the builtin plugin {name} is not supported yet, use a plugin of your own")
+        return true;
     };
     at.problem_at("name", message);
+    false
 }
 
 fn policy(spec: Option<&ErrorPolicySpec>, at: &mut Place<'_>) -> PluginErrorPolicy {

@@ -51,9 +51,13 @@ impl<'a> Resolver<'a> {
             }
             (None, None) => Vec::new(),
         };
+        if let Some(source) = &config.schema_mapping {
+            // After those that are listed, so that these see the ids that were archived.
+            let mapping = self.schema_mapping(document, source);
+            job.plugins.extend(mapping);
+        }
         // The operator's rule: a target that is not there is created, unless the mapping goes without checks.
         job.create_topics = true;
-        self.refuse_unsupported(document, config);
         if spec.enabled == Some(false) {
             return Resolved::Paused;
         }
@@ -151,13 +155,6 @@ impl<'a> Resolver<'a> {
             );
         }
         range
-    }
-
-    fn refuse_unsupported(&mut self, document: &Document, config: &RestoreConfig) {
-        if config.schema_mapping.is_some() {
-            let message = "a mapping of schema ids is not supported yet, remove it";
-            self.problem(document, &["spec", "config", "schemaMappingFrom"], message);
-        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use armory_plugins::{Chain, Timestamp, TimestampKind};
+use armory_plugins::{Chain, Compilation, Timestamp, TimestampKind};
 use serde::Serialize;
 
 use super::records::TestRecord;
@@ -73,12 +73,16 @@ pub(super) fn run(
     let again = fresh.plugin().compilation();
     let first = trial.plugin().compilation();
     let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+    let took = |compilation: Option<Compilation>, from_cache| {
+        let matching = compilation.filter(|compilation| compilation.from_cache == from_cache);
+        matching.map(|compilation| milliseconds(compilation.time))
+    };
     let view = View {
         file: arguments.run.file.display().to_string(),
         digest: trial.plugin().digest().to_owned(),
         world: trial.plugin().world().to_string(),
-        compile_ms: (!first.from_cache).then(|| milliseconds(first.time)),
-        load_ms: again.from_cache.then(|| milliseconds(again.time)),
+        compile_ms: took(first, false),
+        load_ms: took(again, true),
         start_ms: milliseconds(start),
         rows: measured,
         calls: counters.calls,

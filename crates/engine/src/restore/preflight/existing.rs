@@ -14,6 +14,8 @@ pub(super) struct Existing<'a> {
     pub(super) target: &'a TargetPlan,
     pub(super) topic: &'a TargetTopic,
     pub(super) job: &'a RestoreJob,
+    /// Whether records that the target would expire do not come to it.
+    pub(super) leaves_out_expired: bool,
     /// How many partitions it needs.
     pub(super) minimum: i32,
     /// Whether the user may write to it, where its broker says.
@@ -209,7 +211,7 @@ impl Existing<'_> {
         let limit = |name| self.topic.number(name).filter(|limit| *limit >= 0);
         let mut keeps = true;
         // Otherwise they are left out.
-        if !self.job.apply_target_retention
+        if !self.leaves_out_expired
             && let (Some(retention), Some((oldest, _))) = (limit("retention.ms"), self.times())
             && oldest < now_ms().saturating_sub(retention)
         {
@@ -218,7 +220,7 @@ impl Existing<'_> {
                 "the target topic {name} keeps records for {retention} ms (retention.ms), and the archive has records from {}: they would vanish right after the restore",
                 time(oldest)
             );
-            let remedy = "set retention.ms=-1 for the time of the restore, leave them out with ApplyTargetTopicRetention";
+            let remedy = "set retention.ms=-1 for the time of the restore, leave them out with ApplyTargetTopicRetention or the plugin topic-retention";
             self.unless_allowed(Name::Retention, reason, remedy, checks);
         }
         let bytes = self.source_partitions().map(PartitionPlan::raw_bytes).max();

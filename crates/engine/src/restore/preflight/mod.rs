@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use armory_archive::Archive;
 use armory_kafka::{Client, Metadata, OffsetSpec};
-use armory_plugins::World;
+use armory_plugins::{TargetFacts, World};
 use armory_resources::job::RestoreJob;
 
 use super::checks::{Checks, Name, PreflightReport, Standing};
@@ -95,6 +95,8 @@ pub(crate) struct NewRestore {
     pub(crate) partitions: Vec<i32>,
     /// Before which timestamp records are left out, because the target would expire them.
     pub(crate) oldest: Vec<Option<i64>>,
+    /// Before which timestamp the targets expire records, where the plugin `topic-retention` asks.
+    pub(crate) expires_before: Vec<Option<i64>>,
     /// Where the partitions end of the targets that are there.
     pub(crate) ends: BTreeMap<(String, i32), i64>,
     /// Its id and empty report, where all targets are there.
@@ -199,6 +201,13 @@ async fn look(tools: &Tools) -> Result<Assessment, EngineError> {
             }
         }
     }
+    let mut expires_before = vec![None; plan.targets.len()];
+    for (index, target) in plan.targets.iter().enumerate() {
+        if tools.plugins.applies_retention(&target.name) {
+            let found = found[index].as_ref();
+            expires_before[index] = configs::expires_before(client, &plan, target, found).await?;
+        }
+    }
     let mut partitions = Vec::with_capacity(plan.targets.len());
     for target in &plan.targets {
         partitions.push(requirement(&plan, target, &tools.plugins, &mut checks).await?);
@@ -226,6 +235,8 @@ async fn look(tools: &Tools) -> Result<Assessment, EngineError> {
             target,
             topic,
             job,
+            leaves_out_expired: job.apply_target_retention
+                || tools.plugins.applies_retention(&target.name),
             minimum: partitions[index].minimum,
             may_write: may_write.get(&target.name).copied(),
             ends: &ends,
@@ -244,6 +255,7 @@ async fn look(tools: &Tools) -> Result<Assessment, EngineError> {
             found,
             partitions: partitions.iter().map(|needs| needs.create).collect(),
             oldest,
+            expires_before,
             ends,
             report,
         })),
@@ -272,7 +284,11 @@ async fn requirement(
     };
     for topic in plan.members(target) {
         let archived = topic.partition_count.max(1);
-        let needs = match plugins.restore_chain(&topic.mapping.source, &target.name) {
+        let needs = match plugins.restore_chain(
+            &topic.mapping.source,
+            &target.name,
+            TargetFacts::default(),
+        ) {
             None => {
                 let selected = topic.partitions.iter().map(|partition| partition.index + 1);
                 let selected = match topic.mapping.partitions {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use armory_plugins::TargetFacts;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::super::plan::{PartitionPlan, Plan, TargetPlan};
@@ -23,6 +24,8 @@ pub(super) struct Beginning<'a> {
     pub(super) ends: &'a BTreeMap<(String, i32), i64>,
     /// Before which time records are left out, target by target.
     pub(super) oldest: &'a [Option<i64>],
+    /// What `topic-retention` goes by, target by target.
+    pub(super) expires_before: &'a [Option<i64>],
 }
 
 /// The report's first entry. Every target partition gets a producer id of its own, which stays the same over restarts.
@@ -52,6 +55,7 @@ pub(super) async fn make_begin(
             created: topic.created,
             reshaped: is_reshaped(tools, plan, target),
             oldest: beginning.oldest[index],
+            expires_before: beginning.expires_before[index],
             partitions,
         });
     }
@@ -94,7 +98,9 @@ pub(super) async fn make_begin(
 pub(super) fn is_reshaped(tools: &Tools, plan: &Plan, target: &TargetPlan) -> bool {
     plan.members(target).any(|topic| {
         let source = &topic.mapping.source;
-        tools.plugins.restore_chain(source, &target.name).is_some()
+        let facts = TargetFacts::default();
+        let chain = tools.plugins.restore_chain(source, &target.name, facts);
+        chain.is_some()
     })
 }
 
