@@ -48,7 +48,8 @@ pub(crate) fn tests(options: &Options) -> Result<Counts> {
     let broker = if options.fast {
         None
     } else {
-        // Now rather than inside a test, which would be taken for hanging while it compiles Rust's standard library.
+        // Now rather than inside a test, which would be taken for hanging while it compiles Rust's standard library or waits
+        // for a registry.
         guests::run()?;
         Some(start_broker()?)
     };

@@ -1,11 +1,11 @@
 //! Building the example plugins of `guests/`.
 
 use anyhow::{Context, Result};
-use armory_testkit::guests::build_rust;
+use armory_testkit::guests::{Language, World, build, build_rust};
 
 use crate::commands::root;
 
-/// Builds every crate of `guests/rust` that has changed, and prints where the components are.
+/// Builds every example plugin that has changed, and prints where the components are.
 pub(crate) fn run() -> Result<()> {
     let folder = root().join("guests/rust");
     let mut names = Vec::new();
@@ -14,13 +14,20 @@ pub(crate) fn run() -> Result<()> {
         .with_context(|| format!("cannot list {}", folder.display()))?
     {
         let entry = entry?;
-        if entry.path().join("Cargo.toml").is_file() {
+        if entry.path().join("src").is_dir() {
             names.push(entry.file_name().to_string_lossy().into_owned());
         }
     }
     names.sort();
     for name in names {
         println!("{name}: {}", build_rust(&name)?.display());
+    }
+    // The projects in Rust that authors begin with are among those above.
+    for language in [Language::Python, Language::Go, Language::Javascript] {
+        for world in [World::Backup, World::Restore] {
+            let component = build(language, world)?;
+            println!("{language}, {world:?}: {}", component.display());
+        }
     }
     Ok(())
 }

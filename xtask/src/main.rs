@@ -53,7 +53,8 @@ enum Chore {
     Kafka(kafka::Command),
     /// Build all example plugins into components
     ///
-    /// Prints the path of each. The first build compiles Rust's standard library for WebAssembly: two minutes.
+    /// Prints the path of each. The first build compiles Rust's standard library for WebAssembly, and installs what makes
+    /// components of Python and JavaScript from PyPI and npm: four minutes.
     Guests,
     /// Measure backup and restore beside bare loops and kcat, in turns
     ///

@@ -1,4 +1,4 @@
-//! Builds the example plugins of `guests/rust` into components.
+//! Builds the example plugins of `guests/rust`.
 //!
 //! A plugin's author runs `cargo build --target wasm32-wasip2`. That target cannot be had from a registry, so tests build
 //! the same crates with the distribution's compiler: it brings the source of `std`, which is compiled for
@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use wit_component::ComponentEncoder;
 
+use super::digest;
 use crate::cache;
 
 /// Debian's compiler, by its full path: what rustup puts on the `PATH` cannot build `std`.
@@ -31,13 +31,16 @@ pub fn build_rust(name: &str) -> Result<PathBuf> {
         bail!("there is no guest {name} in {}", workspace.display());
     }
     let mut sources = vec![workspace.join("Cargo.toml"), workspace.join("Cargo.lock")];
-    collect_files(&package, &mut sources)?;
+    collect_files(&package.join("src"), &mut sources)?;
+    sources.push(package.join("Cargo.toml"));
     collect_files(&repository.join("wit/0.1"), &mut sources)?;
     let folder = cache::root()?.join("guests");
-    let component = folder.join(format!("{name}-{}.wasm", digest(&sources)?));
+    let component = folder.join(format!("{name}-{}.wasm", digest_of(&sources)?));
     cache::once(&component, |partial| {
         let module = build_module(&workspace, name, &folder.join("target"))?;
-        Ok(fs::write(partial, encode(&module)?)?)
+        let module =
+            fs::read(&module).with_context(|| format!("cannot read {}", module.display()))?;
+        Ok(fs::write(partial, armory_authoring::encode(&module)?)?)
     })
     .with_context(|| format!("cannot build the guest {name}"))
 }
@@ -89,14 +92,6 @@ fn build_module(workspace: &Path, name: &str, target: &Path) -> Result<PathBuf> 
         .join(format!("{}.wasm", name.replace('-', "_"))))
 }
 
-fn encode(module: &Path) -> Result<Vec<u8>> {
-    let bytes = fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
-    ComponentEncoder::default()
-        .validate(true)
-        .module(&bytes)?
-        .encode()
-}
-
 fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     let entries =
         fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
@@ -114,14 +109,12 @@ fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-fn digest(files: &[PathBuf]) -> Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    for file in files {
-        let content = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-        hasher.update(&(content.len() as u64).to_le_bytes());
-        hasher.update(&content);
-    }
-    Ok(hasher.finalize().to_hex()[..16].to_owned())
+fn digest_of(files: &[PathBuf]) -> Result<String> {
+    let contents = files
+        .iter()
+        .map(|file| fs::read(file).with_context(|| format!("cannot read {}", file.display())))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(digest(contents.iter().map(Vec::as_slice)))
 }
 
 #[cfg(all(test, feature = "real"))]
