@@ -6,6 +6,7 @@ mod connect;
 mod groups;
 mod inspect;
 mod plugin;
+mod plugin_author;
 mod plugin_command;
 mod prune;
 mod quickstart;
@@ -22,6 +23,7 @@ pub(crate) use groups::{
 };
 pub(crate) use inspect::InspectArguments;
 pub(crate) use plugin::PluginFlag;
+pub(crate) use plugin_author::{PluginBuildArguments, PluginNewArguments};
 pub(crate) use plugin_command::{
     PluginArguments, PluginBenchArguments, PluginCommand, PluginInspectArguments, PluginRecords,
     PluginRun, PluginTestArguments, PluginTestFormat,

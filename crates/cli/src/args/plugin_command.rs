@@ -6,15 +6,20 @@ use armory_resources::scalar::parse_size;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::connect::StorageFlags;
+use super::{PluginBuildArguments, PluginNewArguments};
 use crate::output::Format;
 
-/// Look at plugins, and try them out
+/// Begin, build, inspect and try out plugins
 ///
 /// A plugin is a WebAssembly component that records pass on their way into an archive or back. Everything here runs on the same host, under
 /// the same limits, as `armory backup` and `armory restore` do.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
+  Begin one, and build it:
+    armory plugin new --lang python --world backup drop-secret
+    armory plugin build drop-secret
+
   What it is, and whether it would be taken:
     armory plugin inspect drop-header.wasm
 
@@ -30,6 +35,8 @@ pub(crate) struct PluginArguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginCommand {
+    New(PluginNewArguments),
+    Build(PluginBuildArguments),
     Inspect(PluginInspectArguments),
     Test(PluginTestArguments),
     Bench(PluginBenchArguments),

@@ -1,5 +1,6 @@
 //! `armory plugin`: tools for those who write plugins, on the host that runs them.
 
+mod author;
 mod bench;
 mod difference;
 mod inspect;
@@ -16,6 +17,10 @@ use crate::exit::Exit;
 /// The host's calls take as long as a guest does: they are made on threads that may block.
 pub(super) async fn run(arguments: PluginArguments) -> anyhow::Result<Exit> {
     match arguments.command {
+        PluginCommand::New(arguments) => author::new(&arguments),
+        PluginCommand::Build(arguments) => {
+            spawn_blocking(move || author::build(&arguments)).await?
+        }
         PluginCommand::Inspect(arguments) => {
             spawn_blocking(move || inspect::run(&arguments)).await?
         }

@@ -1,0 +1,184 @@
+//! The guides for authors of plugins, followed as a reader would: every command, in order, in a clean folder.
+//!
+//! A block of a guide is
+//! - `sh`: commands, which have to succeed,
+//! - `text`: what the block of commands before it prints, or a part of it,
+//! - a language and a file, as in `rust drop-header/src/lib.rs`: a part of that file, as it is at that point.
+#![cfg(feature = "real")]
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Commands that cannot be had everywhere, and what is run in their place.
+///
+/// rustup has no registry to come from, so the target for components cannot be added. Debian's compiler builds the standard library itself, for the
+/// target that needs nothing else; `armory plugin build` makes the component of what it leaves.
+const SUBSTITUTES: [(&str, &str); 1] = [(
+    "rustup target add wasm32-wasip2",
+    "export PATH=$ARMORY_BIN:/usr/bin:/bin RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 \
+     CARGO_BUILD_TARGET=wasm32-unknown-unknown CARGO_UNSTABLE_BUILD_STD=std,panic_abort \
+     CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=/usr/bin/wasm-ld-19",
+)];
+
+/// A block of a guide.
+#[derive(Debug)]
+struct Block {
+    /// What stands behind the fence.
+    info: String,
+    text: String,
+}
+
+fn blocks(guide: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut open: Option<Block> = None;
+    for line in guide.lines() {
+        match (line.strip_prefix("```"), &mut open) {
+            (Some(info), None) => {
+                open = Some(Block {
+                    info: info.to_owned(),
+                    text: String::new(),
+                });
+            }
+            (Some(_), Some(_)) => blocks.extend(open.take()),
+            (None, Some(block)) => {
+                block.text.push_str(line);
+                block.text.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    assert!(open.is_none(), "a block is not closed");
+    blocks
+}
+
+/// A shell script of a guide's blocks, up to and including block `last`, each command's output in a file of its own.
+fn script(blocks: &[Block]) -> String {
+    let mut script = "set -eu\n".to_owned();
+    for (index, block) in blocks.iter().enumerate() {
+        let output = format!("../output/{index}");
+        match block.info.as_str() {
+            "sh" => {
+                let mut commands = block.text.clone();
+                for (command, substitute) in SUBSTITUTES {
+                    commands = commands.replace(command, substitute);
+                }
+                script.push_str(&format!("{{\n{commands}}} > {output}\n"));
+            }
+            // Looked at when all is over: commands after it do not change the file.
+            _ => {}
+        }
+    }
+    script
+}
+
+fn follow(guide: &str) {
+    let pages = repository().join("docs/plugins");
+    let text = fs::read_to_string(pages.join(guide)).expect("the guide");
+    let blocks = blocks(&text);
+    let commands = blocks.iter().filter(|block| block.info == "sh").count();
+    assert!(commands >= 4, "{guide} has {commands} blocks of commands");
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let [clean, output, bin] = ["clean", "output", "bin"].map(|name| folder.path().join(name));
+    for folder in [&clean, &output, &bin] {
+        fs::create_dir(folder).expect("a folder");
+    }
+    let armory = bin.join("armory");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_armory"), armory).expect("a link");
+    let path = std::env::var("PATH").expect("PATH");
+    let mut command = Command::new("sh");
+    command
+        .current_dir(&clean)
+        .args(["-c", &script(&blocks)])
+        .env("PATH", format!("{}:{path}", bin.display()))
+        .env("ARMORY_BIN", &bin);
+    // This runs inside of cargo, whose settings are not a reader's.
+    for (variable, _) in std::env::vars() {
+        if variable.starts_with("CARGO_") && variable != "CARGO_HOME"
+            || variable.starts_with("RUST")
+        {
+            command.env_remove(variable);
+        }
+    }
+    // The standard library has been compiled there before.
+    let guests = armory_testkit::cache::root()
+        .expect("the cache")
+        .join("guests");
+    command.env("CARGO_TARGET_DIR", guests.join("target"));
+    let ran = command.output().expect("the shell runs");
+    let printed = |index: usize| fs::read_to_string(output.join(index.to_string()));
+    assert!(
+        ran.status.success(),
+        "{guide}: {}\n{}",
+        String::from_utf8_lossy(&ran.stderr),
+        (0..blocks.len())
+            .filter_map(|index| printed(index).ok())
+            .collect::<String>()
+    );
+
+    let mut shown = 0;
+    for (index, block) in blocks.iter().enumerate() {
+        let found = match (block.info.as_str(), block.info.split_once(' ')) {
+            ("sh" | "yaml", _) => continue,
+            ("text", _) => printed(index - 1).expect("commands stand before their output"),
+            (_, Some((_, file))) => fs::read_to_string(clean.join(file)).expect(file),
+            (other, None) => panic!("{guide}: {other:?} is no kind of block"),
+        };
+        assert!(
+            found.contains(block.text.trim_end()),
+            "{guide} shows\n{}\nand that is not in\n{found}",
+            block.text
+        );
+        shown += 1;
+    }
+    assert!(shown > 2, "{guide} shows {shown} things");
+}
+
+fn repository() -> PathBuf {
+    // Tests run in their package's folder.
+    Path::new("../..").canonicalize().expect("the repository")
+}
+
+#[test]
+fn the_guide_for_rust_works() {
+    follow("rust.md");
+}
+
+#[test]
+fn the_guide_for_python_works() {
+    follow("python.md");
+}
+
+#[test]
+fn the_guide_for_go_works() {
+    follow("go.md");
+}
+
+#[test]
+fn the_guide_for_javascript_works() {
+    follow("javascript.md");
+}
+
+/// From nothing to a tested plugin, as the README tells.
+#[test]
+fn the_three_commands_of_the_readme_work() {
+    let readme = fs::read_to_string(repository().join("README.md")).expect("the README");
+    let block = blocks(&readme)
+        .into_iter()
+        .find(|block| block.text.starts_with("armory plugin new"))
+        .expect("the README shows how to begin a plugin");
+    let commands: Vec<&str> = block.text.lines().collect();
+    assert_eq!(commands.len(), 3, "{commands:?}");
+    let folder = tempfile::tempdir().expect("a folder");
+    for command in commands {
+        let arguments: Vec<&str> = command
+            .split(' ')
+            .filter(|word| !word.is_empty())
+            .skip(1)
+            .collect();
+        common::done(folder.path(), &arguments);
+    }
+}
