@@ -12,6 +12,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use armory_testkit::guests::{self, Language, World};
+
 /// Commands that cannot be had everywhere, and what is run in their place.
 ///
 /// rustup has no registry to come from, so the target for components cannot be added. Debian's compiler builds the standard library itself, for the
@@ -54,22 +56,18 @@ fn blocks(guide: &str) -> Vec<Block> {
     blocks
 }
 
-/// A shell script of a guide's blocks, up to and including block `last`, each command's output in a file of its own.
+/// A shell script of all blocks of commands, the output of each in a file of its own.
 fn script(blocks: &[Block]) -> String {
     let mut script = "set -eu\n".to_owned();
     for (index, block) in blocks.iter().enumerate() {
-        let output = format!("../output/{index}");
-        match block.info.as_str() {
-            "sh" => {
-                let mut commands = block.text.clone();
-                for (command, substitute) in SUBSTITUTES {
-                    commands = commands.replace(command, substitute);
-                }
-                script.push_str(&format!("{{\n{commands}}} > {output}\n"));
-            }
-            // Looked at when all is over: commands after it do not change the file.
-            _ => {}
+        if block.info != "sh" {
+            continue;
         }
+        let mut commands = block.text.clone();
+        for (command, substitute) in SUBSTITUTES {
+            commands = commands.replace(command, substitute);
+        }
+        script.push_str(&format!("{{\n{commands}}} > ../output/{index}\n"));
     }
     script
 }
@@ -180,5 +178,32 @@ fn the_three_commands_of_the_readme_work() {
             .skip(1)
             .collect();
         common::done(folder.path(), &arguments);
+    }
+}
+
+/// The records that every project brings along become what its other file says, also where no guide runs them.
+#[test]
+fn the_first_test_of_every_template_passes() {
+    for language in Language::ALL {
+        for (world, name) in [(World::Backup, "backup"), (World::Restore, "restore")] {
+            let component = match (language, world) {
+                (Language::Rust, World::Backup) => guests::build_rust("drop-header"),
+                (Language::Rust, World::Restore) => guests::build_rust("spread"),
+                _ => guests::build(language, world),
+            };
+            let component = component.expect("it is built").display().to_string();
+            let folder = tempfile::tempdir().expect("a folder");
+            let lang = language.to_string().to_lowercase();
+            let new = ["plugin", "new", "--lang", &lang, "--world", name, "p"];
+            common::done(folder.path(), &new);
+            let mut test = vec!["plugin", "test", &component];
+            test.extend(["--records", "p/tests/records.jsonl"]);
+            test.extend(["--expect", "p/tests/expected.jsonl"]);
+            if folder.path().join("p/config.yaml").is_file() {
+                test.extend(["--config", "p/config.yaml"]);
+            }
+            let printed = common::done(folder.path(), &test);
+            assert!(printed.contains("all as expected"), "{printed}");
+        }
     }
 }
