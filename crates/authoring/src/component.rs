@@ -52,3 +52,42 @@ pub(crate) fn embed(module: &mut Vec<u8>, wit: &Path) -> Result<(), Error> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Language, World, create};
+
+    /// The smallest module.
+    const EMPTY: &[u8] = b"\0asm\x01\0\0\0";
+
+    #[test]
+    fn a_folder_with_both_worlds_is_refused() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let [one, other] = ["one", "other"].map(|name| parent.path().join(name));
+        create(&one, "one", Language::Go, World::Backup).expect("a project");
+        create(&other, "other", Language::Go, World::Restore).expect("a project");
+        let wit = one.join("wit");
+        embed(&mut EMPTY.to_vec(), &wit).expect("one world");
+        std::fs::copy(other.join("wit/restore.wit"), wit.join("restore.wit")).expect("a copy");
+        let error = embed(&mut EMPTY.to_vec(), &wit).unwrap_err().to_string();
+        assert!(error.contains("the file of one world"), "{error}");
+        let error = embed(&mut EMPTY.to_vec(), &parent.path().join("absent")).unwrap_err();
+        assert!(matches!(error, Error::Wit { .. }), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_plugin_is_refused() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let project = parent.path().join("p");
+        create(&project, "p", Language::Go, World::Backup).expect("a project");
+        let mut without_exports = EMPTY.to_vec();
+        embed(&mut without_exports, &project.join("wit")).expect("one world");
+        for module in [&without_exports[..], b"", b"text"] {
+            let error = encode(module).unwrap_err();
+            assert!(matches!(error, Error::Encode { .. }), "{error}");
+        }
+        // Whether it is a plugin is found out when it is loaded.
+        assert_eq!(encode(COMPONENT).expect("as it is"), COMPONENT);
+    }
+}

@@ -1,6 +1,6 @@
 //! What a plugin's author needs before there is a component: a project to begin with, and a build of it.
 //!
-//! [`create`] writes a project in one of four [`Language`]s for one of the two [`World`]s. The files are those of `guests/`,
+//! [`create()`] writes a project in one of four [`Language`]s for one of the two [`World`]s. The files are those of `guests/`,
 //! which tests build and run, so what an author begins with works. [`build()`] finds out what a folder holds, runs the
 //! language's own toolchain in it, and makes a component of what comes out.
 //!
