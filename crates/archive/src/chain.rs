@@ -11,12 +11,13 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::archive::{Archive, now_ms};
+use crate::dead_letters::DeadLetters;
 use crate::error::ArchiveError;
 use crate::heads::ChainEnd;
 use crate::layout;
 use crate::manifest::{Manifest, Segment};
 use crate::names::{PartitionKey, WriterIdentity};
-use crate::sealed::FORMAT;
+use crate::sealed::{DEAD_LETTERS, FORMAT};
 use crate::storage::{Created, Storage};
 use crate::writer::{SealedSegment, WriterOptions};
 
@@ -175,9 +176,10 @@ impl Chain {
             });
         }
         let segment = sealed.store().await?;
+        let dead_letters = sealed.store_dead_letters().await?;
         reach(Point::SegmentStored);
         let before = self.wait_for_turn(sealed.base()).await?;
-        let mut manifest = self.manifest(sealed, segment, before)?;
+        let mut manifest = self.manifest(sealed, segment, dead_letters, before)?;
         let (text, checksum) = manifest.seal();
         manifest.checksum = checksum;
         if let Err(error) = self.create_manifest(&manifest, text.into()).await {
@@ -230,6 +232,7 @@ impl Chain {
         &self,
         sealed: &SealedSegment,
         segment: Option<Segment>,
+        dead_letters: Option<DeadLetters>,
         before: ChainState,
     ) -> Result<Manifest, ArchiveError> {
         let open = sealed
@@ -239,7 +242,10 @@ impl Chain {
         let last_leader_epoch = content.last_leader_epoch.or(before.last_leader_epoch);
         Ok(Manifest {
             format: FORMAT,
-            requires: Vec::new(),
+            requires: dead_letters
+                .iter()
+                .map(|_| DEAD_LETTERS.to_owned())
+                .collect(),
             topic: self.partition.topic.topic.clone(),
             topic_id: self.partition.topic.topic_id,
             partition: self.partition.partition,
@@ -257,12 +263,14 @@ impl Chain {
             all_epochs: content.epoch_starts_beyond_batches(),
             last_leader_epoch,
             gaps: content.gaps.clone(),
+            dead_letters,
             plugins: self.options.plugin_digests.clone(),
             writer: self.options.identity.clone(),
             committed_at: now_ms(),
             pruned: None,
             checksum: String::new(),
             open: false,
+            letters_as_records: false,
         })
     }
 
@@ -294,11 +302,13 @@ impl Chain {
                 | ArchiveError::Fenced { .. }
                 | ArchiveError::Overtaken { .. }
         );
-        let Some(place) = manifest.segment_place().filter(|_| refused_for_good) else {
-            return;
-        };
-        if let Err(error) = self.storage().delete(&place).await {
-            tracing::debug!(%error, "cannot remove a segment that was not committed");
+        let letters = manifest.dead_letters.as_ref();
+        let letters = letters.map(|letters| letters.place.clone());
+        let places = manifest.segment_place().into_iter().chain(letters);
+        for place in places.filter(|_| refused_for_good) {
+            if let Err(error) = self.storage().delete(&place).await {
+                tracing::debug!(%error, "cannot remove a segment that was not committed");
+            }
         }
     }
 }

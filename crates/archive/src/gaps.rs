@@ -22,6 +22,8 @@ pub enum GapCause {
     Control,
     /// A plugin decided against them.
     Filtered,
+    /// A plugin failed on them, and they were put aside.
+    DeadLettered,
     /// The source had nothing there: compaction, or loss at the source.
     AbsentAtSource,
     /// They were archived, and taken away later: expired, or on request.
@@ -30,11 +32,12 @@ pub enum GapCause {
 
 impl GapCause {
     /// All causes, in the order in which they are listed.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::BeforeLogStart,
         Self::Aborted,
         Self::Control,
         Self::Filtered,
+        Self::DeadLettered,
         Self::AbsentAtSource,
         Self::Pruned,
     ];
@@ -46,6 +49,7 @@ impl GapCause {
             Self::Aborted => "aborted",
             Self::Control => "control",
             Self::Filtered => "filtered",
+            Self::DeadLettered => "dead-lettered",
             Self::AbsentAtSource => "absent-at-source",
             Self::Pruned => "pruned",
         }

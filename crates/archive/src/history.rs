@@ -7,6 +7,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::archive::Archive;
 use crate::codec::Codec;
+use crate::dead_letters::DeadLetters;
 use crate::error::ArchiveError;
 use crate::layout;
 use crate::manifest::{Manifest, Segment};
@@ -120,7 +121,11 @@ impl Archive {
             let Some(segment) = &manifest.segment else {
                 continue;
             };
-            let folder = layout::segment_dir(&manifest.partition_key(), manifest.lineage);
+            let key = manifest.partition_key();
+            let folder = match manifest.letters_as_records {
+                true => layout::dead_letters_dir(&key, manifest.lineage),
+                false => layout::segment_dir(&key, manifest.lineage),
+            };
             if !folders.contains_key(&folder) {
                 let listing = self.storage().list(&folder).await?;
                 folders.insert(folder.clone(), listing.files.into_iter().collect());
@@ -246,6 +251,16 @@ fn open_manifests(
             continue;
         }
         end = content.next;
+        // They are in the sidecar.
+        let place = format!(
+            "{directory}/{}.{nonce}.{}",
+            layout::digits(base),
+            layout::MARK
+        );
+        let dead_letters = match content.dead_letters.as_slice() {
+            [] => None,
+            letters => Some(DeadLetters::of(place, key, letters)?.0),
+        };
         let all_epochs = content.epoch_starts_beyond_batches();
         let segment = (content.batches > 0).then(|| Segment {
             name: name.clone(),
@@ -258,6 +273,7 @@ fn open_manifests(
         manifests.push(Manifest {
             format: FORMAT,
             requires: Vec::new(),
+            dead_letters,
             topic: key.topic.topic.clone(),
             topic_id: key.topic.topic_id,
             partition: key.partition,
@@ -283,6 +299,7 @@ fn open_manifests(
             pruned: None,
             checksum: String::new(),
             open: true,
+            letters_as_records: false,
         });
     }
     Ok(Some(manifests))

@@ -18,6 +18,12 @@ pub(crate) const RETENTION: &str = "retention";
 pub(crate) const OPEN: &str = "open";
 /// The extension of an open segment's sidecar.
 pub(crate) const MARK: &str = "mark";
+/// Dead letters of backups, in the tree of their manifests.
+pub(crate) const DEAD_LETTERS: &str = "dead-letters/topics";
+/// Dead letters of restores.
+pub(crate) const RESTORE_DEAD_LETTERS: &str = "dead-letters/restores";
+/// The extension of files with dead letters.
+pub(crate) const DEAD: &str = "dead";
 /// The name of the document that starts a lineage after the first.
 pub(crate) const FORK: &str = "fork.json";
 
@@ -45,6 +51,18 @@ pub(crate) fn segment_name(name: &str) -> Option<(i64, &str)> {
         && is_nonce(nonce)
         && extension.is_none_or(|extension| extension.bytes().all(|b| b.is_ascii_alphanumeric()));
     Some((leading_digits(digits)?, nonce)).filter(|_| sound)
+}
+
+/// The base and the nonce of a name of a file with dead letters.
+pub(crate) fn dead_letters_name(name: &str) -> Option<(i64, &str)> {
+    let (digits, rest) = name.split_once('.')?;
+    let nonce = rest.strip_suffix(DEAD)?.strip_suffix('.')?;
+    Some((leading_digits(digits)?, nonce)).filter(|_| is_nonce(nonce))
+}
+
+/// The last component of a path.
+pub(crate) fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 /// Whether it is what [`new_nonce`](crate::names::new_nonce) makes.
@@ -111,6 +129,36 @@ pub(crate) fn manifest(key: &PartitionKey, lineage: u32, base: i64) -> String {
 
 pub(crate) fn fork(key: &PartitionKey, lineage: u32) -> String {
     format!("{}/{FORK}", manifest_dir(key, lineage))
+}
+
+pub(crate) fn dead_letters_dir(key: &PartitionKey, lineage: u32) -> String {
+    let PartitionKey { topic, partition } = key;
+    format!(
+        "{DEAD_LETTERS}/{}/{}/{partition}/{lineage}",
+        topic.topic, topic.topic_id
+    )
+}
+
+/// The dead letters of the manifest at `base` with this nonce.
+pub(crate) fn dead_letters(key: &PartitionKey, lineage: u32, base: i64, nonce: &str) -> String {
+    let directory = dead_letters_dir(key, lineage);
+    format!("{directory}/{}.{nonce}.{DEAD}", digits(base))
+}
+
+/// Dead letters of a restore, of source offsets from `base` on.
+pub(crate) fn restore_dead_letters(
+    restore: &str,
+    key: &PartitionKey,
+    base: i64,
+    nonce: &str,
+) -> String {
+    let PartitionKey { topic, partition } = key;
+    format!(
+        "{RESTORE_DEAD_LETTERS}/{restore}/{}/{}/{partition}/{}.{nonce}.{DEAD}",
+        topic.topic,
+        topic.topic_id,
+        digits(base)
+    )
 }
 
 pub(crate) fn head(writer: &str) -> String {

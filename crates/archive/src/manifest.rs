@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::Codec;
+use crate::dead_letters::DeadLetters;
 use crate::error::{ArchiveError, Damage};
 use crate::gaps::{GapCause, Gaps};
 use crate::layout;
@@ -23,7 +24,7 @@ pub(crate) const NO_TIMESTAMP: i64 = -1;
 pub struct Manifest {
     /// The format's version.
     pub format: u32,
-    /// What a reader must understand beyond the format's version: `pruned`, or nothing.
+    /// What a reader must understand beyond the format's version: `pruned`, `dead-letters`.
     pub requires: Vec<String>,
     /// The topic's name.
     pub topic: String,
@@ -67,6 +68,9 @@ pub struct Manifest {
     pub last_leader_epoch: Option<i32>,
     /// The gaps.
     pub gaps: Gaps,
+    /// The records that a plugin failed on and that were put aside, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letters: Option<DeadLetters>,
     /// The digests of the plugins that the records went through, in order.
     pub plugins: Vec<String>,
     /// Who wrote it.
@@ -83,6 +87,9 @@ pub struct Manifest {
     /// Whether this describes an open segment of a folder, which no manifest names yet.
     #[serde(skip)]
     pub open: bool,
+    /// Whether its dead letters are taken for its records; see [`Archive::dead_letter_history`](crate::Archive::dead_letter_history).
+    #[serde(skip)]
+    pub(crate) letters_as_records: bool,
 }
 
 /// The segment that a manifest names.
@@ -324,6 +331,17 @@ impl Manifest {
             end = gap.end;
         }
         self.check_pruned().or_else(wrong)?;
+        let required = self
+            .requires
+            .iter()
+            .any(|requirement| requirement == sealed::DEAD_LETTERS);
+        let own = self.dead_letters.as_ref().is_none_or(|letters| {
+            let (key, lineage) = (self.partition_key(), self.lineage);
+            letters.place == layout::dead_letters(&key, lineage, self.base, &self.nonce)
+        });
+        if required != self.dead_letters.is_some() || !own {
+            return wrong("what it says of its dead letters does not agree");
+        }
         if let Some(segment) = &self.segment {
             if segment.name.contains('/') {
                 return wrong("its segment's name is none");

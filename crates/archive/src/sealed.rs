@@ -15,8 +15,11 @@ pub const FORMAT: u32 = 1;
 /// The requirement of manifests whose segment was pruned.
 pub(crate) const PRUNED: &str = "pruned";
 
+/// The requirement of manifests with dead letters, and of the sidecars of open segments that have some.
+pub(crate) const DEAD_LETTERS: &str = "dead-letters";
+
 /// The requirements that this version understands.
-const KNOWN: [&str; 1] = [PRUNED];
+const KNOWN: [&str; 2] = [PRUNED, DEAD_LETTERS];
 
 const HEAD_OF_TAIL: &str = ",\"checksum\":\"";
 const END_OF_TAIL: &str = "\"}\n";

@@ -70,9 +70,17 @@ pub(crate) fn read(
         observed: sidecar.mark.as_ref().map_or(&[], |mark| &mark.observed),
         now: now_ms(),
     };
+    let has_dead_letters = sidecar
+        .header
+        .as_ref()
+        .is_some_and(SidecarHeader::has_dead_letters);
     let mut batches = BatchStream::new(file).map_err(io_error("read", place))?;
     loop {
         scan.pass_mark()?;
+        // What was put aside of what lies beyond is not known, so it is read again from the source.
+        if has_dead_letters && scan.mark.is_none() {
+            break;
+        }
         let bytes = match batches.next() {
             Ok(Some(batch)) => match scan.take(&batch) {
                 Ok(()) => batch.bytes().len(),
@@ -134,6 +142,8 @@ impl Scan<'_> {
         if !mark.epoch_starts.is_empty() {
             self.content.epoch_starts.clone_from(&mark.epoch_starts);
         }
+        self.content
+            .add_dead_letters(mark.dead_letters.iter().cloned());
         self.mark = None;
         Ok(())
     }

@@ -99,6 +99,7 @@ fn backup_job(arguments: BackupArguments) -> anyhow::Result<BackupJob> {
 /// The jobs of `armory restore`.
 pub(crate) fn restore_jobs(arguments: RestoreArguments) -> anyhow::Result<Vec<RestoreJob>> {
     let allow_expiry = arguments.allow_expiry;
+    let dead_letters = arguments.dead_letters;
     let memory = arguments.memory;
     let report = arguments.report.clone();
     let report = report.map(|report| arguments.s3.complete(report));
@@ -111,6 +112,7 @@ pub(crate) fn restore_jobs(arguments: RestoreArguments) -> anyhow::Result<Vec<Re
     };
     for job in &mut jobs {
         job.allow_expiry = allow_expiry;
+        job.dead_letters = dead_letters;
         job.report.clone_from(&report);
         job.memory_budget = memory.unwrap_or(job.memory_budget);
     }

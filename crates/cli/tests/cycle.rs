@@ -3,6 +3,8 @@
 //! What the two do with records is tested against Apache Kafka (`real_*.rs`); here it is the command around them.
 
 mod common;
+#[path = "../../plugins/tests/support/mod.rs"]
+mod guests;
 
 use std::fs;
 use std::path::Path;
@@ -175,6 +177,83 @@ fn options_there_and_back() {
         records(&cluster, folder, "copy", "check"),
         records(&cluster, folder, "flights.eu", "check")
     );
+}
+
+/// A plugin fails on every fourth record: it is put aside, told with its failure, and put back behind the others.
+#[test]
+fn dead_letters_there_and_back() {
+    let cluster = Cluster::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    cluster.topic("orders", 1, 10);
+    let guest = guests::GuestText::backup().every(
+        "(if (i64.eqz (i64.rem_u (local.get 8) (i64.const 4))) (then (return (call $error))))",
+    );
+    fs::write(folder.join("picky.wasm"), guest.component()).expect("written");
+    let backup = "apiVersion: kannika.io/v1alpha\nkind: Backup\nmetadata: {name: b}\nspec:\n  source: hub\n  sink: disk\n  \
+                  streams: [{topic: orders}]\n  plugins:\n    - wasiPluginRef: {witVersion: '0.1', claimName: here, path: picky.wasm}\n      \
+                  errorPolicy: {error: deadLetter}";
+    write(folder, "backup.yaml", &documents(&cluster, backup));
+    let claims = ["--claim", "disk=./archive", "--claim", "here=."];
+    let arguments = [&["backup", "-f", "backup.yaml", "--once"][..], &claims].concat();
+    let text = done(folder, &arguments);
+    assert!(text.contains("3 put aside as dead letters"), "{text}");
+
+    let text = done(folder, &["cat", "archive", "orders", "--dead-letters"]);
+    let letters: Vec<Value> = text.lines().map(parsed).collect();
+    let offsets: Vec<&Value> = letters.iter().map(|line| &line["offset"]).collect();
+    assert_eq!(offsets, [&json!(0), &json!(4), &json!(8)]);
+    assert_eq!(letters[1]["value"], "orders 0 4");
+    let failure = &letters[1]["failure"];
+    assert_eq!(failure["plugin"], "picky.wasm");
+    assert_eq!(failure["class"], "error");
+    assert_eq!(failure["message"], "it does not please me");
+    let range = [
+        "cat",
+        "archive",
+        "orders",
+        "--dead-letters",
+        "--offset",
+        "1..8",
+    ];
+    assert_eq!(done(folder, &range).lines().count(), 1);
+    let detail = parsed(&done(
+        folder,
+        &["inspect", "archive", "orders", "-o", "json"],
+    ));
+    let totals = &detail["topics"][0]["snapshots"][0]["partitions"][0]["lineages"][0]["totals"];
+    assert_eq!(
+        (&totals["records"], &totals["deadLetters"]),
+        (&json!(7), &json!(3))
+    );
+    let text = done(folder, &["inspect", "archive", "orders"]);
+    assert!(text.contains("3 dead letters"), "{text}");
+    let text = done(folder, &["verify", "archive", "--deep"]);
+    assert!(text.contains("3 dead letters"), "{text}");
+
+    let bootstrap = cluster.bootstrap();
+    let restore = [
+        "restore",
+        "--storage",
+        "archive",
+        "--bootstrap-server",
+        &bootstrap,
+        "--topic",
+        "orders=copy",
+        "--create-topics",
+    ];
+    done(folder, &restore);
+    let put_back = [&restore[..], &["--dead-letters"]].concat();
+    let text = done(folder, &put_back);
+    assert!(
+        text.contains("3 records restored, 3 of them by this run"),
+        "{text}"
+    );
+    done(folder, &put_back);
+    let copy = records(&cluster, folder, "copy", "check");
+    let values: Vec<_> = copy.iter().map(|(_, _, value)| value.clone()).collect();
+    let expected = [1, 2, 3, 5, 6, 7, 9, 0, 4, 8].map(|at| json!(format!("orders 0 {at}")));
+    assert_eq!(values, expected);
 }
 
 #[test]

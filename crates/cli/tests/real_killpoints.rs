@@ -1,8 +1,12 @@
 //! Backups and restores that are killed between any two of their steps: see `armory_failpoints::Point`.
 #![cfg(feature = "real")]
 
+#[path = "../../plugins/tests/support/mod.rs"]
+mod guests;
 mod support;
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use armory_failpoints::{CLOCK, Point, VARIABLE};
@@ -287,12 +291,149 @@ fn a_target_that_retention_emptied_is_filled_up_to_the_end() {
     assert_eq!(rest(&target), rest(&whole));
 }
 
+/// Every seventh offset is a record that the plugin fails on.
+const PICKY: &str =
+    "(if (i64.eqz (i64.rem_u (local.get 8) (i64.const 7))) (then (return (call $error))))";
+
+/// Documents that put aside what the plugin in this folder fails on.
+fn picky_documents(kafka: &Kafka, folder: &Path, kind: &str, spec: &str) -> String {
+    let world = match kind {
+        "Backup" => guests::GuestText::backup(),
+        _ => guests::GuestText::restore(),
+    };
+    std::fs::write(folder.join("picky.wasm"), world.every(PICKY).component()).expect("written");
+    let file = folder.join("documents.yaml");
+    let plugins = "plugins: [{wasiPluginRef: {witVersion: '0.1', claimName: here, path: picky.wasm}, errorPolicy: {error: deadLetter}}]";
+    let spec = spec.replace("PLUGINS", plugins);
+    let text = format!(
+        "apiVersion: kannika.io/v1alpha\nkind: {kind}\nmetadata: {{name: b}}\nspec: {spec}\n---\napiVersion: kannika.io/v1alpha\nkind: \
+         EventHub\nmetadata: {{name: hub}}\nspec: {{kafka: {{properties: {{bootstrap.servers: \"{}\"}}}}}}\n---\napiVersion: \
+         kannika.io/v1alpha\nkind: Storage\nmetadata: {{name: disk}}\nspec: {{volume: {{capacity: 1Gi}}}}\n",
+        kafka.bootstrap()
+    );
+    std::fs::write(&file, text).expect("written");
+    file.display().to_string()
+}
+
+/// The records that `armory cat` prints, each with how often it is there; without what a restore changes.
+fn printed(store: &Store, args: &[&str]) -> BTreeMap<String, usize> {
+    let ran = support::run(store, &[&["cat"][..], args].concat()).succeeded();
+    let mut found = BTreeMap::new();
+    for line in ran.stdout.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
+        let fields = ["partition", "timestamp", "key", "value", "headers"];
+        let text = serde_json::to_string(&fields.map(|name| &line[name])).expect("JSON");
+        *found.entry(text).or_default() += 1;
+    }
+    found
+}
+
+/// Both together are what a backup without a plugin has.
+#[track_caller]
+fn assert_each_is_there_once(
+    kafka: &Kafka,
+    topic: &str,
+    kept: BTreeMap<String, usize>,
+    put_aside: BTreeMap<String, usize>,
+) {
+    let plain = Store::folder();
+    backup_once(kafka, &plain, topic, &[]).succeeded();
+    let mut all = kept;
+    assert!(!put_aside.is_empty());
+    for (record, times) in put_aside {
+        *all.entry(record).or_default() += times;
+    }
+    assert_eq!(all, printed(&plain, &[&plain.url(), topic]));
+}
+
+#[test]
+fn a_backup_that_puts_records_aside_is_killed_at_every_point() {
+    let kafka = Kafka::shared();
+    let mut dice = Dice::new("kill points of a backup with dead letters");
+    let (topic, store) = (topic(kafka, 2), Store::folder());
+    let folder = tempfile::tempdir().expect("a folder");
+    let spec = format!(
+        "{{source: hub, sink: disk, segmentRolloverTriggers: {{size: 50Ki}}, streams: [{{topic: {topic}}}], PLUGINS}}"
+    );
+    let documents = picky_documents(kafka, folder.path(), "Backup", &spec);
+    let claims = [
+        format!("disk={}", store.files().display()),
+        format!("here={}", folder.path().display()),
+    ];
+    let backup = |once: bool| {
+        let mut command = armory(&store, &["backup", "-f", &documents]);
+        command.args(["--claim", &claims[0], "--claim", &claims[1]]);
+        command.args(once.then_some("--once"));
+        command
+    };
+    for point in [
+        Point::DeadLettersStored,
+        Point::SidecarWritten,
+        Point::BatchesSynced,
+        Point::SegmentStored,
+        Point::ManifestCreated,
+        Point::OpenFileRemoved,
+    ] {
+        let times = 1 + dice.up_to(4);
+        let more = || {
+            let more = Dataset::new(&topic).seed(times);
+            kafka.write_dataset(&more).expect("more records");
+        };
+        dies_at(point, times, backup(false), more);
+        more();
+    }
+    Ran::from(backup(true).output().expect("it runs")).succeeded();
+    let url = store.url();
+    support::run(&store, &["verify", &url, "--deep"]).succeeded();
+    let put_aside = printed(&store, &[&url, &topic, "--dead-letters"]);
+    assert_each_is_there_once(kafka, &topic, printed(&store, &[&url, &topic]), put_aside);
+}
+
+#[test]
+fn a_restore_that_puts_records_aside_is_killed_at_every_point() {
+    let kafka = Kafka::shared();
+    let (topic, store) = (topic(kafka, 2), Store::folder());
+    backup_once(kafka, &store, &topic, &[]).succeeded();
+    let folder = tempfile::tempdir().expect("a folder");
+    for point in [
+        Point::DeadLettersStored,
+        Point::IntentsEntered,
+        Point::BatchesSent,
+    ] {
+        let target = unique("restored");
+        let spec = format!(
+            "{{source: disk, sink: hub, config: {{topics: [{{source: {topic}, target: {target}}}], PLUGINS}}}}"
+        );
+        let documents = picky_documents(kafka, folder.path(), "Restore", &spec);
+        let restore = || {
+            let mut command = armory(&store, &["restore", "-f", &documents, "-o", "json"]);
+            let disk = format!("disk={}", store.files().display());
+            let here = format!("here={}", folder.path().display());
+            command.args(["--claim", &disk, "--claim", &here]);
+            command
+        };
+        dies_at(point, 2, restore(), || ());
+        let ran = Ran::from(restore().output().expect("it runs")).succeeded();
+        let report: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
+        let letters = format!(
+            "--dead-letters={}",
+            report[0]["id"].as_str().expect("an id")
+        );
+        let landed = Store::folder();
+        backup_once(kafka, &landed, &target, &[]).succeeded();
+        let kept = printed(&landed, &[&landed.url(), &target]);
+        let put_aside = printed(&store, &[&store.url(), &topic, &letters]);
+        assert_each_is_there_once(kafka, &topic, kept, put_aside);
+    }
+}
+
 /// Every point is in one of the tests here, so that none is forgotten when one is added.
 #[test]
 fn every_point_is_tested() {
     for point in Point::ALL {
-        let tested =
-            BACKUP.contains(point) || RESTORE.contains(point) || *point == Point::IntentsEntered;
+        let tested = BACKUP.contains(point)
+            || RESTORE.contains(point)
+            || [Point::IntentsEntered, Point::DeadLettersStored].contains(point);
         assert!(tested, "{point:?}");
     }
 }

@@ -58,6 +58,8 @@ pub struct BackupProgress {
     pub bytes: u64,
     /// Records that a plugin filtered.
     pub filtered: u64,
+    /// Records that a plugin failed on and that were put aside in the archive.
+    pub dead_lettered: u64,
     /// Offsets between what is durable and what `--once` stops at (or the high watermarks).
     pub lag: u64,
     /// Segments committed by this run.
@@ -87,4 +89,6 @@ pub struct RestoreProgress {
     pub bytes_total: u64,
     /// Records that a plugin filtered.
     pub filtered: u64,
+    /// Records that a plugin failed on and that were put aside in the archive.
+    pub dead_lettered: u64,
 }

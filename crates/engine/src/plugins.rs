@@ -1,26 +1,32 @@
 //! From the plugin entries of a job to the chains that topics are passed through.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use armory_archive::{DeadLetter, TopicKey};
 use armory_plugins::{
-    Action, Builtin, Chain, Context, Entry, ErrorPolicy, HashAlgorithm, Hashing, Host, HostOptions,
-    Limits, RecordPart, Repartitioning, SchemaMapping, TargetFacts, World, config_text,
+    Action, Builtin, Chain, Context, Entry, ErrorPolicy, Failed, HashAlgorithm, Hashing, Host,
+    HostOptions, Limits, RecordPart, Repartitioning, SchemaMapping, StopRule, TargetFacts, World,
+    config_text,
 };
+use armory_records::{Record, TimestampType};
 use armory_resources::job::{self, BuiltinPlugin, PluginEntry, PluginErrorAction, PluginSource};
 
 use crate::EngineError;
 
-/// The plugins of a job, loaded and checked.
-#[derive(Debug)]
+/// The plugins of a job, loaded and checked. Clones share them.
+#[derive(Debug, Clone)]
 pub(crate) struct PluginSet {
-    loaded: Option<Loaded>,
+    loaded: Option<Arc<Loaded>>,
 }
 
 #[derive(Debug)]
 struct Loaded {
     host: Host,
+    world: World,
     entries: Vec<(PluginEntry, Arc<Entry>)>,
+    /// The chains of a backup's topics, made once each: nothing for those that no plugin selects.
+    backup_chains: Mutex<HashMap<TopicKey, Option<Chain>>>,
 }
 
 /// What identifies a plugin as it was configured.
@@ -47,25 +53,52 @@ impl PluginSet {
                 cache_dir: HostOptions::user_cache_dir(),
                 ..HostOptions::default()
             })?;
-            let entries = entries
-                .into_iter()
-                .map(|entry| {
-                    let loaded = load_entry(&host, &entry, world)?;
-                    Ok((entry, Arc::new(loaded)))
-                })
-                .collect::<Result<_, EngineError>>()?;
-            Ok(PluginSet {
-                loaded: Some(Loaded { host, entries }),
-            })
+            Loaded::load(host, entries, world)
         })
         .await?
     }
 
-    /// The chain for a topic of a backup, if any plugin selects it.
-    pub(crate) fn backup_chain(&self, topic: &str) -> Option<Chain> {
-        self.chain(topic, TargetFacts::default(), || Context::Backup {
-            topic: topic.to_owned(),
-        })
+    /// Loads every plugin anew, after one has failed on a topic. Those that are what they were go on as they are, but for that
+    /// topic with fresh instances.
+    pub(crate) async fn reload(&self, failed: &TopicKey) -> Result<PluginSet, EngineError> {
+        let Some(loaded) = self.loaded.clone() else {
+            return Ok(self.clone());
+        };
+        let entries = loaded.entries.iter().map(|(entry, _)| entry.clone());
+        let (host, entries) = (loaded.host.clone(), entries.collect());
+        let world = loaded.world;
+        let again = tokio::task::spawn_blocking(move || Loaded::load(host, entries, world));
+        let again = again.await??;
+        if again.identities() != self.identities() {
+            return Ok(again);
+        }
+        if let Some(chain) = self.backup_chain(failed) {
+            chain.renew();
+        }
+        Ok(self.clone())
+    }
+
+    /// Whether it is the same set, and not one that was loaded at another time.
+    pub(crate) fn is(&self, other: &PluginSet) -> bool {
+        match (&self.loaded, &other.loaded) {
+            (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs),
+            (ours, theirs) => ours.is_none() && theirs.is_none(),
+        }
+    }
+
+    /// The chain for a topic of a backup, if any plugin selects it. All who ask share it.
+    pub(crate) fn backup_chain(&self, topic: &TopicKey) -> Option<Chain> {
+        let loaded = self.loaded.as_ref()?;
+        let mut chains = loaded
+            .backup_chains
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let made = || {
+            self.chain(&topic.topic, TargetFacts::default(), || Context::Backup {
+                topic: topic.topic.clone(),
+            })
+        };
+        chains.entry(topic.clone()).or_insert_with(made).clone()
     }
 
     /// The chain for a mapping of a restore, if any plugin selects its target. `target` is what is known of it.
@@ -96,7 +129,7 @@ impl PluginSet {
         target: TargetFacts,
         context: impl FnOnce() -> Context,
     ) -> Option<Chain> {
-        let Loaded { host, entries } = self.loaded.as_ref()?;
+        let Loaded { host, entries, .. } = &**self.loaded.as_ref()?;
         let entries: Vec<Arc<Entry>> = entries
             .iter()
             .filter(|(entry, _)| entry.selects(selected_by))
@@ -133,11 +166,47 @@ impl PluginSet {
     }
 }
 
+impl Loaded {
+    fn load(host: Host, entries: Vec<PluginEntry>, world: World) -> Result<PluginSet, EngineError> {
+        let entries = entries
+            .into_iter()
+            .map(|entry| {
+                let loaded = load_entry(&host, &entry, world)?;
+                Ok((entry, Arc::new(loaded)))
+            })
+            .collect::<Result<_, EngineError>>()?;
+        Ok(PluginSet {
+            loaded: Some(Arc::new(Loaded {
+                host,
+                world,
+                entries,
+                backup_chains: Mutex::default(),
+            })),
+        })
+    }
+}
+
+/// A record that a plugin failed on, as it came into the chain.
+pub(crate) fn dead_letter(record: &Record<'_>, kind: TimestampType, failed: Failed) -> DeadLetter {
+    DeadLetter {
+        plugin: failed.plugin,
+        digest: failed.digest,
+        class: failed.class.name().to_owned(),
+        message: failed.message,
+        backtrace: failed.backtrace,
+        ..DeadLetter::of(record, kind)
+    }
+}
+
 fn load_entry(host: &Host, entry: &PluginEntry, world: World) -> Result<Entry, EngineError> {
     let limits = Limits {
         memory_bytes: usize::try_from(entry.limits.memory).unwrap_or(usize::MAX),
         record_time: entry.limits.record_timeout,
         init_time: entry.limits.init_timeout,
+        returned_bytes: usize::try_from(entry.limits.returned_record).unwrap_or(usize::MAX),
+        component_bytes: entry.limits.component,
+        log_line_bytes: usize::try_from(entry.limits.log_line).unwrap_or(usize::MAX),
+        log_lines_per_second: u32::try_from(entry.limits.log_lines_per_second).unwrap_or(u32::MAX),
         ..Limits::default()
     };
     let (plugin, config) = match &entry.source {
@@ -159,12 +228,18 @@ fn load_entry(host: &Host, entry: &PluginEntry, world: World) -> Result<Entry, E
     let action = |action| match action {
         PluginErrorAction::Fail => Action::Fail,
         PluginErrorAction::Drop => Action::Drop,
+        PluginErrorAction::DeadLetter => Action::DeadLetter,
+        PluginErrorAction::PassThrough => Action::PassThrough,
     };
     let policy = ErrorPolicy {
         rejected: action(entry.error_policy.rejected),
         error: action(entry.error_policy.error),
         fault: action(entry.error_policy.fault),
         header_key_not_utf8: action(entry.error_policy.header_key_not_utf8),
+        stop_rule: entry.error_policy.stop_rule.map(|rule| StopRule {
+            max_failures: rule.max_failures,
+            window: rule.window,
+        }),
     };
     Ok(Entry {
         plugin,

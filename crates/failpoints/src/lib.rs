@@ -46,6 +46,8 @@ points! {
     SidecarWritten = "sidecar-written",
     /// Folders: a segment has its final name, which is not durable yet.
     SegmentLinked = "segment-linked",
+    /// The dead letters of a segment are durable, and no manifest names them.
+    DeadLettersStored = "dead-letters-stored",
     /// A segment is durable, and no manifest names it.
     SegmentStored = "segment-stored",
     /// A manifest is there: the commit is made, and nobody was told.

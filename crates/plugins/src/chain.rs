@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use crate::host::instance::Instance;
 use crate::lease::Lease;
 use crate::pool::SlotId;
-use crate::{ErrorPolicy, FailureClass, Host, Limits, Phase, Plugin, PluginError, World};
+use crate::stop_rule::Failures;
+use crate::{
+    ErrorPolicy, FailureClass, Host, Limits, Phase, Plugin, PluginError, RecordRef, World,
+};
 
 /// A plugin as it is configured.
 #[derive(Debug, Clone)]
@@ -83,6 +86,8 @@ pub(crate) struct Slot {
     pub(crate) id: SlotId,
     pub(crate) entry: Arc<Entry>,
     pub(crate) counts: Counts,
+    /// What the stop rule counts, if there is one.
+    pub(crate) failures: Option<Failures>,
     /// Bytes of the largest instance that was started or came back from a lease: what a fresh one is expected to need.
     pub(crate) largest_bytes: AtomicU64,
     warned_of_ignored_edits: AtomicBool,
@@ -96,6 +101,8 @@ pub(crate) struct Counts {
     pub(crate) errors: AtomicU64,
     pub(crate) faults: AtomicU64,
     pub(crate) header_keys_not_utf8: AtomicU64,
+    pub(crate) passed_through: AtomicU64,
+    pub(crate) dead_lettered: AtomicU64,
     pub(crate) ignored_edits: AtomicU64,
     pub(crate) starts: AtomicU64,
     pub(crate) recycles: AtomicU64,
@@ -118,6 +125,10 @@ pub struct EntryCounters {
     pub faults: u64,
     /// Records that could not be handed over, because a header key is not UTF-8.
     pub header_keys_not_utf8: u64,
+    /// Records that were not accepted, and passed on as they were because the error policy says so.
+    pub passed_through: u64,
+    /// Records that were put aside because the error policy says so.
+    pub dead_lettered: u64,
     /// Records of a backup whose partition or offset the plugin tried to change.
     pub ignored_edits: u64,
     /// Instances started.
@@ -181,6 +192,11 @@ impl Chain {
         Lease::take(Arc::clone(&self.shared))
     }
 
+    /// Gives up the instances that rest, so that what comes next meets fresh ones.
+    pub fn renew(&self) {
+        self.shared.forget_instances();
+    }
+
     /// What every entry has done so far, in order.
     pub fn counters(&self) -> Vec<EntryCounters> {
         self.shared.slots.iter().map(Slot::counters).collect()
@@ -189,12 +205,16 @@ impl Chain {
 
 impl Drop for ChainState {
     fn drop(&mut self) {
-        let slots: Vec<_> = self.slots.iter().map(|slot| slot.id).collect();
-        self.host.shared().pool.forget(&slots);
+        self.forget_instances();
     }
 }
 
 impl ChainState {
+    fn forget_instances(&self) {
+        let slots: Vec<_> = self.slots.iter().map(|slot| slot.id).collect();
+        self.host.shared().pool.forget(&slots);
+    }
+
     pub(crate) fn error(
         &self,
         slot: &Slot,
@@ -210,6 +230,7 @@ impl ChainState {
             phase,
             class,
             record,
+            too_many: false,
             message,
         }
     }
@@ -231,6 +252,7 @@ impl Slot {
         Self {
             id: SlotId::next(),
             counts: Counts::default(),
+            failures: entry.policy.stop_rule.map(Failures::new),
             largest_bytes: AtomicU64::new(entry.plugin.initial_bytes()),
             warned_of_ignored_edits: AtomicBool::new(false),
             entry,
@@ -247,10 +269,33 @@ impl Slot {
             errors: read(&self.counts.errors),
             faults: read(&self.counts.faults),
             header_keys_not_utf8: read(&self.counts.header_keys_not_utf8),
+            passed_through: read(&self.counts.passed_through),
+            dead_lettered: read(&self.counts.dead_lettered),
             ignored_edits: read(&self.counts.ignored_edits),
             starts: read(&self.counts.starts),
             recycles: read(&self.counts.recycles),
         }
+    }
+
+    /// Tells the stop rule of a record that the entry accepted.
+    pub(crate) fn note_success(&self, record: &RecordRef<'_>) {
+        if let Some(failures) = &self.failures {
+            failures.note_success(record.partition, record.offset);
+        }
+    }
+
+    /// Tells the stop rule of a record that the entry did not accept. Why the partition has to stop, if it has to.
+    pub(crate) fn note_failure(
+        &self,
+        record: &RecordRef<'_>,
+        class: FailureClass,
+    ) -> Option<String> {
+        let failures = self.failures.as_ref()?;
+        if !self.entry.policy.is_failure(class) {
+            failures.note_success(record.partition, record.offset);
+            return None;
+        }
+        failures.note_failure(record.partition, record.offset)
     }
 
     /// Notes how much memory an instance has taken.

@@ -199,6 +199,8 @@ pub struct PluginError {
     pub class: FailureClass,
     /// Partition and offset of the record, in [`Phase::Transform`].
     pub record: Option<(i32, i64)>,
+    /// Whether the stop rule of the entry stopped the partition, and not the action for this class.
+    pub too_many: bool,
     /// What the plugin said, or what the host saw.
     pub message: String,
 }
@@ -211,6 +213,7 @@ impl fmt::Display for PluginError {
             phase,
             class,
             record,
+            too_many,
             message,
         } = self;
         let act = match (phase, class) {
@@ -218,6 +221,7 @@ impl fmt::Display for PluginError {
             (Phase::Init, FailureClass::Error) => "refuses its configuration",
             (Phase::Init, _) => "fails in init",
             (Phase::Requirements, _) => "fails to state what the target topic needs",
+            (Phase::Transform, _) if *too_many => "has failed on too many records",
             (Phase::Transform, FailureClass::Rejected) => {
                 "rejects a record, and its error policy says `fail`"
             }

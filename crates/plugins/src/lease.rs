@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use crate::chain::{ChainState, Context, count};
 use crate::host::contract::{GuestRecord, Outcome, Returned};
-use crate::host::instance::Instance;
-use crate::{Action, FailureClass, OwnedRecord, Phase, PluginError, RecordRef, Verdict};
+use crate::host::instance::{Fault, Instance};
+use crate::{Action, Failed, FailureClass, OwnedRecord, Phase, PluginError, RecordRef, Verdict};
 
 /// An instance of every entry of a chain, for one batch of one partition. Dropping it lets the instances rest.
 #[derive(Debug)]
@@ -21,6 +21,7 @@ pub struct Lease {
 struct Failure {
     class: FailureClass,
     message: String,
+    backtrace: Vec<String>,
 }
 
 impl Lease {
@@ -94,33 +95,62 @@ impl Lease {
                 Err(failure) => Err(failure),
             };
             let slot = &self.chain.slots[index];
-            let failure = match outcome {
-                Ok(Step::Same) => continue,
-                Ok(Step::Changed(record)) => {
-                    changed = Some(record);
-                    continue;
-                }
-                Ok(Step::Failed(failure)) | Err(failure) => failure,
+            let (accepted, failure) = match outcome {
+                Ok(Step::Same) => (None, None),
+                Ok(Step::Changed(record)) => (Some(record), None),
+                Ok(Step::Failed(failure)) | Err(failure) => (None, Some(failure)),
             };
-            let Failure { class, message } = failure;
+            let Some(Failure {
+                class,
+                message,
+                backtrace,
+            }) = failure
+            else {
+                slot.note_success(&record);
+                changed = accepted.or(changed);
+                continue;
+            };
             count(match class {
                 FailureClass::Rejected => &slot.counts.filtered,
                 FailureClass::Error => &slot.counts.errors,
                 FailureClass::Fault => &slot.counts.faults,
                 FailureClass::HeaderKeyNotUtf8 => &slot.counts.header_keys_not_utf8,
             });
-            return match (slot.entry.policy.action(class), class) {
-                (Action::Drop, FailureClass::Rejected) => Ok(Verdict::Filtered),
-                (Action::Drop, class) => Ok(Verdict::Dropped {
+            let action = slot.entry.policy.action(class);
+            let stops = |message| {
+                let coordinates = Some((record.partition, record.offset));
+                self.chain
+                    .error(slot, Phase::Transform, class, coordinates, message)
+            };
+            if action == Action::Fail {
+                return Err(stops(message));
+            }
+            if let Some(objection) = slot.note_failure(&record, class) {
+                return Err(PluginError {
+                    too_many: true,
+                    ..stops(format!("{message}; {objection}"))
+                });
+            }
+            return match (action, class) {
+                (Action::PassThrough, _) => {
+                    count(&slot.counts.passed_through);
+                    continue;
+                }
+                (Action::DeadLetter, class) => {
+                    count(&slot.counts.dead_lettered);
+                    Ok(Verdict::DeadLettered(Box::new(Failed {
+                        plugin: slot.entry.label.clone(),
+                        digest: slot.entry.plugin.digest().to_owned(),
+                        class,
+                        message,
+                        backtrace,
+                    })))
+                }
+                (_, FailureClass::Rejected) => Ok(Verdict::Filtered),
+                (_, class) => Ok(Verdict::Dropped {
                     plugin: slot.entry.label.clone(),
                     class,
                 }),
-                (Action::Fail, class) => {
-                    let coordinates = Some((record.partition, record.offset));
-                    Err(self
-                        .chain
-                        .error(slot, Phase::Transform, class, coordinates, message))
-                }
             };
         }
         Ok(changed.map_or(Verdict::Unchanged, Verdict::Changed))
@@ -133,9 +163,9 @@ impl Lease {
         told: &GuestRecord<'_>,
         record: &RecordRef<'_>,
     ) -> Result<Result<Outcome, Failure>, PluginError> {
-        let message = match self.call_once(index, told)? {
+        let fault = match self.call_once(index, told)? {
             Ok(outcome) => return Ok(Ok(outcome)),
-            Err(message) => message,
+            Err(fault) => fault,
         };
         let slot = &self.chain.slots[index];
         count(&slot.counts.faults);
@@ -145,14 +175,15 @@ impl Lease {
                 topic = %self.chain.context,
                 partition = record.partition,
                 offset = record.offset,
-                error = %message,
+                error = %fault.message,
                 "plugin faulted, the record goes to a fresh instance"
             );
         }
         let second = self.call_once(index, told)?;
-        Ok(second.map_err(|message| Failure {
+        Ok(second.map_err(|Fault { message, backtrace }| Failure {
             class: FailureClass::Fault,
             message,
+            backtrace,
         }))
     }
 
@@ -161,7 +192,7 @@ impl Lease {
         &mut self,
         index: usize,
         told: &GuestRecord<'_>,
-    ) -> Result<Result<Outcome, String>, PluginError> {
+    ) -> Result<Result<Outcome, Fault>, PluginError> {
         self.instance(index)?;
         let slot = &self.chain.slots[index];
         let instance = self.instances[index].as_mut().expect("just made sure of");
@@ -266,6 +297,7 @@ impl Step {
         Self::Failed(Failure {
             class,
             message: message.into(),
+            backtrace: Vec::new(),
         })
     }
 }
@@ -327,7 +359,11 @@ fn utf8_headers<'a>(
                 "header key \"{}\" is not UTF-8, which kafka-record 0.1 cannot express",
                 key.escape_ascii()
             );
-            Err(Failure { class, message })
+            Err(Failure {
+                class,
+                message,
+                backtrace: Vec::new(),
+            })
         }
     };
     headers.iter().map(told).collect()

@@ -28,6 +28,7 @@ mod limits;
 mod policy;
 mod pool;
 mod record;
+mod stop_rule;
 
 pub use builtin::{
     Builtin, HashAlgorithm, Hashing, RecordPart, Repartitioning, SchemaMapping, TargetFacts,
@@ -39,5 +40,7 @@ pub use error::{HostError, LoadError, Phase, PluginError};
 pub use host::{Compilation, Export, Host, HostOptions, Inspection, Plugin, Source, Start, World};
 pub use lease::Lease;
 pub use limits::Limits;
-pub use policy::{Action, ErrorPolicy, FailureClass};
-pub use record::{Header, NO_TIMESTAMP, OwnedRecord, RecordRef, Timestamp, TimestampKind, Verdict};
+pub use policy::{Action, ErrorPolicy, FailureClass, StopRule};
+pub use record::{
+    Failed, Header, NO_TIMESTAMP, OwnedRecord, RecordRef, Timestamp, TimestampKind, Verdict,
+};

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Kafka's default for `max.message.bytes`, which the default of [`Limits::returned_bytes`] follows.
 const DEFAULT_MAX_MESSAGE_BYTES: usize = 1_048_588;
 
-/// The limits of one plugin entry. A plugin that passes one of the first four faults; one that is over the last is not loaded.
+/// The limits of one plugin entry. A plugin that passes one of the first four faults; one whose file is too large is not loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of linear memory and tables of one instance, all its modules together.
@@ -21,6 +21,10 @@ pub struct Limits {
     pub component_bytes: u64,
     /// Records after which an instance is replaced by a fresh one, because guests in managed languages leak.
     pub records_per_instance: u64,
+    /// Bytes of a line that the plugin prints; what is longer is cut.
+    pub log_line_bytes: usize,
+    /// Lines a second that the plugin prints, and that are logged about it; what is more is dropped, and counted.
+    pub log_lines_per_second: u32,
 }
 
 impl Default for Limits {
@@ -32,6 +36,8 @@ impl Default for Limits {
             returned_bytes: 2 * DEFAULT_MAX_MESSAGE_BYTES,
             component_bytes: 64 << 20,
             records_per_instance: 10_000_000,
+            log_line_bytes: 1024,
+            log_lines_per_second: 100,
         }
     }
 }

@@ -33,13 +33,26 @@ impl fmt::Display for FailureClass {
     }
 }
 
-/// What to do with a record that a plugin does not accept. Dead letters and passing the record through are to come.
+/// What to do with a record that a plugin does not accept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Stop the partition that the record belongs to.
     Fail,
     /// Leave the record out, and go on with the next.
     Drop,
+    /// Put the record aside as it came into the chain, with what happened, and go on with the next.
+    DeadLetter,
+    /// Give the record to the next plugin as it was given to this one.
+    PassThrough,
+}
+
+/// How many failures a plugin entry may have: more than `max_failures` among the last `window` records of a partition stop it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StopRule {
+    /// So many failures are borne.
+    pub max_failures: u64,
+    /// Among so many records of the partition, the failing one included.
+    pub window: u64,
 }
 
 /// The error policy of one plugin entry: an action for every class of failure.
@@ -56,6 +69,8 @@ pub struct ErrorPolicy {
     pub fault: Action,
     /// For [`FailureClass::HeaderKeyNotUtf8`].
     pub header_key_not_utf8: Action,
+    /// When too many failures stop the partition, whatever the actions say. A record that is rejected and dropped is none.
+    pub stop_rule: Option<StopRule>,
 }
 
 impl Default for ErrorPolicy {
@@ -65,6 +80,7 @@ impl Default for ErrorPolicy {
             error: Action::Fail,
             fault: Action::Fail,
             header_key_not_utf8: Action::Fail,
+            stop_rule: None,
         }
     }
 }
@@ -78,6 +94,11 @@ impl ErrorPolicy {
             FailureClass::Fault => self.fault,
             FailureClass::HeaderKeyNotUtf8 => self.header_key_not_utf8,
         }
+    }
+
+    /// Whether the stop rule counts a class as failures: a filter that filters does what it is there for.
+    pub(crate) fn is_failure(&self, class: FailureClass) -> bool {
+        (class, self.action(class)) != (FailureClass::Rejected, Action::Drop)
     }
 }
 

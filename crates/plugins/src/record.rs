@@ -75,4 +75,21 @@ pub enum Verdict {
         /// How it failed.
         class: crate::FailureClass,
     },
+    /// A plugin failed on the record, and its error policy says to put it aside.
+    DeadLettered(Box<Failed>),
+}
+
+/// How a plugin failed on a record that is put aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// The label of the entry that failed.
+    pub plugin: String,
+    /// The SHA-256 of its component.
+    pub digest: String,
+    /// How it failed.
+    pub class: crate::FailureClass,
+    /// What the plugin said, or what the host saw.
+    pub message: String,
+    /// The functions of the plugin in which a fault happened, innermost first, as far as they have names.
+    pub backtrace: Vec<String>,
 }

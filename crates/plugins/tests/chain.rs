@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use armory_plugins::{
     Action, Chain, Entry, EntryCounters, ErrorPolicy, FailureClass, Host, HostOptions, Limits,
-    OwnedRecord, RecordRef, Timestamp, TimestampKind, Verdict,
+    OwnedRecord, RecordRef, StopRule, Timestamp, TimestampKind, Verdict,
 };
 use support::{ACCEPT, BAD, GuestText, backup, chain, entry, host, load, quick, record, restore};
 
@@ -443,6 +443,192 @@ fn header_keys_that_are_not_utf8_have_a_policy_of_their_own() {
     assert_eq!(drop.lease().unwrap().transform(record).unwrap(), dropped);
     let counters = &drop.counters()[0];
     assert_eq!((counters.calls, counters.header_keys_not_utf8), (0, 1));
+}
+
+/// For every class of failure, what has a guest fail like that on a bad record, and a cell that only that class has.
+fn failing() -> [(FailureClass, String); 3] {
+    [
+        (FailureClass::Rejected, reject()),
+        (FailureClass::Error, "(return (call $error))".to_owned()),
+        (FailureClass::Fault, "unreachable".to_owned()),
+    ]
+}
+
+fn only(class: FailureClass, action: Action) -> ErrorPolicy {
+    let mut policy = ErrorPolicy {
+        rejected: Action::Fail,
+        ..ErrorPolicy::default()
+    };
+    let cell = match class {
+        FailureClass::Rejected => &mut policy.rejected,
+        FailureClass::Error => &mut policy.error,
+        FailureClass::Fault => &mut policy.fault,
+        FailureClass::HeaderKeyNotUtf8 => &mut policy.header_key_not_utf8,
+    };
+    *cell = action;
+    policy
+}
+
+/// The second of three plugins fails: the third gets what the first made of the record.
+#[test]
+fn what_passes_through_goes_to_the_next_plugin_as_it_was_given_to_this_one() {
+    let host = shared_host();
+    let first = load_once(
+        host,
+        &GuestText::backup().on_bad("(local.set 0 (i32.const 0))"),
+    );
+    // It sees that the first one took the key away.
+    let third = load_once(
+        host,
+        &GuestText::backup().on_bad(&format!("(if (i32.eqz (local.get 0)) (then {HALF}))")),
+    );
+    for (class, on_bad) in failing() {
+        let second = load_once(host, &GuestText::backup().on_bad(&on_bad));
+        let entries = [
+            entry(first.clone()),
+            Entry {
+                policy: only(class, Action::PassThrough),
+                ..entry(second)
+            },
+            entry(third.clone()),
+        ];
+        let entries = entries.into_iter().map(Arc::new).collect();
+        let chain = Chain::new(host, entries, backup("orders"));
+        let verdict = chain.lease().unwrap().transform(record(BAD, 1)).unwrap();
+        let expected = OwnedRecord {
+            key: None,
+            ..owned(b"ad")
+        };
+        assert_eq!(verdict, Verdict::Changed(expected), "{class}");
+        let counters = chain.counters();
+        assert_eq!(counters[1].passed_through, 1, "{class}");
+        assert_eq!((counters[1].accepted, counters[2].accepted), (0, 1));
+    }
+}
+
+#[test]
+fn a_record_that_cannot_be_told_passes_through_every_plugin_that_says_so() {
+    let host = shared_host();
+    let plugin = load_once(host, &GuestText::backup());
+    let headers: [(&[u8], Option<&[u8]>); 1] = [(b"caf\xe9", Some(b"1"))];
+    let record = RecordRef {
+        headers: &headers,
+        ..record(b"good", 5)
+    };
+    let through = only(FailureClass::HeaderKeyNotUtf8, Action::PassThrough);
+    let chain = |policies: [ErrorPolicy; 2]| {
+        let entries = policies.map(|policy| {
+            Arc::new(Entry {
+                policy,
+                ..entry(plugin.clone())
+            })
+        });
+        Chain::new(host, entries.into(), backup("orders"))
+    };
+    let both = chain([through, through]);
+    let verdict = both.lease().unwrap().transform(record).unwrap();
+    assert_eq!(verdict, Verdict::Unchanged);
+    let second_fails = chain([through, ErrorPolicy::default()]);
+    let error = second_fails.lease().unwrap().transform(record).unwrap_err();
+    assert_eq!(error.class, FailureClass::HeaderKeyNotUtf8);
+}
+
+#[test]
+fn what_is_put_aside_says_how_it_failed() {
+    let host = shared_host();
+    let cases = [
+        (FailureClass::Rejected, reject(), "rejected"),
+        (
+            FailureClass::Error,
+            "(return (call $error))".to_owned(),
+            "it does not please me",
+        ),
+        (
+            FailureClass::Fault,
+            "(call $boom)".to_owned(),
+            "unreachable",
+        ),
+    ];
+    for (class, on_bad, words) in cases {
+        let guest = GuestText::backup()
+            .items("(func $boom (unreachable))")
+            .on_bad(&on_bad);
+        let plugin = load_once(host, &guest);
+        let digest = plugin.digest().to_owned();
+        let policy = only(class, Action::DeadLetter);
+        let chain = chain(
+            host,
+            Entry {
+                policy,
+                ..entry(plugin)
+            },
+        );
+        let mut lease = chain.lease().unwrap();
+        let Verdict::DeadLettered(failed) = lease.transform(record(BAD, 1)).unwrap() else {
+            panic!("{class} is not put aside");
+        };
+        assert_eq!((failed.plugin.as_str(), failed.class), ("guest", class));
+        assert_eq!(failed.digest, digest);
+        assert!(failed.message.contains(words), "{failed:?}");
+        let inside = failed.backtrace.iter().any(|name| name.contains("boom"));
+        assert_eq!(inside, class == FailureClass::Fault, "{failed:?}");
+        let good = lease.transform(record(b"good", 2)).unwrap();
+        assert_eq!(good, Verdict::Unchanged);
+        assert_eq!(chain.counters()[0].dead_lettered, 1);
+    }
+}
+
+/// Which of the values, handed over at offsets from 0 on, the chain stops at.
+fn stops_at(chain: &Chain, values: &[&[u8]]) -> Option<(i64, String)> {
+    let mut lease = chain.lease().unwrap();
+    for (offset, value) in (0..).zip(values) {
+        if let Err(error) = lease.transform(record(value, offset)) {
+            assert!(error.too_many);
+            assert_eq!(error.record, Some((3, offset)));
+            return Some((offset, error.to_string()));
+        }
+    }
+    None
+}
+
+#[test]
+fn too_many_failures_stop_whatever_the_action_is() {
+    let host = shared_host();
+    let values = [BAD, b"good", BAD, b"good", b"good", BAD, BAD];
+    for (class, on_bad) in failing() {
+        for action in [Action::Drop, Action::DeadLetter, Action::PassThrough] {
+            let policy = ErrorPolicy {
+                stop_rule: Some(StopRule {
+                    max_failures: 2,
+                    window: 5,
+                }),
+                ..only(class, action)
+            };
+            let plugin = load_once(host, &GuestText::backup().on_bad(&on_bad));
+            let chain = chain(
+                host,
+                Entry {
+                    policy,
+                    ..entry(plugin)
+                },
+            );
+            let stopped = stops_at(&chain, &values);
+            // What a filter filters is no failure.
+            if (class, action) == (FailureClass::Rejected, Action::Drop) {
+                assert_eq!(stopped, None);
+                continue;
+            }
+            let (offset, text) = stopped.expect("it stops");
+            assert_eq!(offset, 6, "{class} {action:?}");
+            assert!(
+                text.starts_with("plugin guest has failed on too many records: topic orders, partition 3, offset 6: ")
+                    && text.ends_with("; 3 of the last 5 records of the partition failed, and maxFailures is 2"),
+                "{text}"
+            );
+            // Read again, it stops at the same record.
+            assert_eq!(stops_at(&chain, &values), Some((6, text)));
+        }
+    }
 }
 
 /// Counts the calls of an instance.

@@ -361,6 +361,7 @@ fn init_fails(init: &str) -> PluginError {
         error: Action::Drop,
         fault: Action::Drop,
         header_key_not_utf8: Action::Drop,
+        stop_rule: None,
     };
     let bad = Entry {
         config: Some("\"a\": 1\n".into()),

@@ -107,7 +107,64 @@ impl Archive {
                 expired.marked += 1;
                 expired.records += manifest.records;
             } else if manifest.committed_at.saturating_add(millis(after)) > now {
+                break;
+            }
+        }
+        self.expire_letters(key, lineage, backup_id, after, grace, most, expired)
+            .await
+    }
+
+    /// Dead letters go with the segment of their manifest; here are those whose manifest has none, and those of which a crash left
+    /// the file.
+    #[expect(clippy::too_many_arguments, reason = "as above")]
+    async fn expire_letters(
+        &self,
+        key: &PartitionKey,
+        lineage: u32,
+        backup_id: &str,
+        after: Duration,
+        grace: Duration,
+        most: usize,
+        expired: &mut Expired,
+    ) -> Result<(), ArchiveError> {
+        let now = now_ms();
+        let directory = layout::dead_letters_dir(key, lineage);
+        for (name, bytes) in self.storage().list(&directory).await?.files {
+            let Some((base, _)) = layout::dead_letters_name(&name) else {
+                continue;
+            };
+            if expired.marked + expired.deleted >= most as u64 {
+                expired.more = true;
                 return Ok(());
+            }
+            let manifest = match self.read_manifest(key, lineage, base).await {
+                Ok(Some(manifest)) => manifest,
+                Ok(None) | Err(ArchiveError::Damaged(_) | ArchiveError::Unsupported { .. }) => {
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let place = format!("{directory}/{name}");
+            let Some(letters) = manifest
+                .dead_letters
+                .as_ref()
+                .filter(|it| it.place == place)
+            else {
+                continue;
+            };
+            if let Some(pruned) = &manifest.pruned {
+                if pruned.at.saturating_add(millis(grace)) <= now {
+                    self.delete_marked(&manifest).await?;
+                    expired.deleted += 1;
+                    expired.deleted_bytes += bytes;
+                }
+            } else if manifest.segment.is_none()
+                && manifest.writer.backup_id == backup_id
+                && expiry(&manifest, after) <= now
+            {
+                self.mark(&manifest, PruneReason::Expired, now).await?;
+                expired.marked += 1;
+                expired.records += letters.records;
             }
         }
         Ok(())

@@ -30,7 +30,8 @@ impl Archive {
         bases: &[i64],
         name: &str,
     ) -> Result<Standing, ArchiveError> {
-        let Some((base, nonce)) = layout::segment_name(name) else {
+        let named = layout::segment_name(name).or_else(|| layout::dead_letters_name(name));
+        let Some((base, nonce)) = named else {
             return Ok(Standing::Unclear("it is none of the archive's files"));
         };
         if let Some(folder) = self.storage().folder() {
@@ -61,8 +62,10 @@ impl Archive {
         }
         let segment = manifest.segment.as_ref().map(|segment| &segment.name);
         let pruned = manifest.pruned.as_ref().map(|pruned| &pruned.segment);
+        let letters = manifest.dead_letters.as_ref();
+        let is_letters = letters.is_some_and(|letters| layout::file_name(&letters.place) == name);
         Ok(
-            match segment.or(pruned).is_some_and(|named| named == name) {
+            match is_letters || segment.or(pruned).is_some_and(|named| named == name) {
                 true => Standing::Named,
                 false => Standing::Dead,
             },
@@ -78,7 +81,7 @@ pub(super) fn is_temporary(name: &str) -> bool {
     let nonced = stem
         .rsplit_once('.')
         .is_some_and(|(_, nonce)| layout::is_nonce(nonce));
-    nonced || layout::segment_name(stem).is_some()
+    nonced || layout::segment_name(stem).is_some() || layout::dead_letters_name(stem).is_some()
 }
 
 #[cfg(test)]

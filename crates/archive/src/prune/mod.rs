@@ -20,6 +20,7 @@ pub use expire::Expired;
 pub use plan::{Kept, PruneAction, PruneKind, PruneOutcome, PrunePlan, PruneRequest};
 
 use crate::archive::Archive;
+use crate::codec::Codec;
 use crate::error::ArchiveError;
 use crate::gaps::{Gap, GapCause, Gaps};
 use crate::layout;
@@ -63,7 +64,19 @@ pub struct Pruned {
 impl Manifest {
     /// The manifest that takes this one's place; nothing if it has no segment.
     pub(crate) fn marked(&self, reason: PruneReason, now: i64) -> Option<Self> {
-        let segment = self.segment.as_ref().filter(|_| !self.open)?;
+        if self.open {
+            return None;
+        }
+        // What has dead letters alone has no segment; its name is then that of one that might have been.
+        let (segment, stored_bytes) = match &self.segment {
+            Some(segment) => (segment.name.clone(), segment.stored_bytes),
+            None => {
+                self.dead_letters.as_ref()?;
+                let base = layout::digits(self.base);
+                let name = format!("{base}.{}{}", self.nonce, Codec::None.extension());
+                (name, 0)
+            }
+        };
         let mut gaps = Gaps::default();
         gaps.push(
             self.base,
@@ -74,7 +87,9 @@ impl Manifest {
             },
         );
         Some(Self {
-            requires: vec![PRUNED.to_owned()],
+            requires: std::iter::once(PRUNED.to_owned())
+                .chain(self.requires.iter().cloned())
+                .collect(),
             segment: None,
             leader_epochs: Vec::new(),
             gaps,
@@ -82,8 +97,8 @@ impl Manifest {
                 at: now,
                 reason,
                 checksum: self.checksum.clone(),
-                segment: segment.name.clone(),
-                stored_bytes: segment.stored_bytes,
+                segment,
+                stored_bytes,
             }),
             ..self.clone()
         })
@@ -155,8 +170,22 @@ impl Archive {
 
     /// Deletes the segment of a marked manifest, which may be gone already.
     async fn delete_marked(&self, marked: &Manifest) -> Result<(), ArchiveError> {
+        // First, because what is listed to find it again is the segment.
+        self.delete_dead_letters(marked).await?;
         match marked.pruned_place() {
             Some(place) => self.storage().delete(&place).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Deletes the dead letters of a marked manifest, if it had any.
+    async fn delete_dead_letters(&self, marked: &Manifest) -> Result<(), ArchiveError> {
+        match marked
+            .dead_letters
+            .as_ref()
+            .filter(|_| marked.pruned.is_some())
+        {
+            Some(letters) => self.storage().delete(&letters.place).await,
             None => Ok(()),
         }
     }

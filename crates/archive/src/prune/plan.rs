@@ -226,7 +226,12 @@ impl Archive {
             incarnations.sort_by_key(|incarnation| incarnation.number);
             choose(incarnations, request, now, &mut plan, &mut keeping);
             if let Some(age) = request.leftovers_older_than {
-                for directory in [layout::TOPICS, layout::MANIFESTS, "snapshots"] {
+                for directory in [
+                    layout::TOPICS,
+                    layout::MANIFESTS,
+                    "snapshots",
+                    layout::DEAD_LETTERS,
+                ] {
                     let directory = format!("{directory}/{topic}");
                     self.temporaries(directory, true, age, now, &mut plan)
                         .await?;
@@ -234,7 +239,12 @@ impl Archive {
             }
         }
         if let Some(age) = request.leftovers_older_than.filter(|_| whole) {
-            for directory in [layout::HEADS, layout::RETENTION, "restores"] {
+            for directory in [
+                layout::HEADS,
+                layout::RETENTION,
+                "restores",
+                layout::RESTORE_DEAD_LETTERS,
+            ] {
                 self.temporaries(directory.to_owned(), true, age, now, &mut plan)
                     .await?;
             }
@@ -322,10 +332,95 @@ impl Archive {
                     }
                 }
                 drop(reads);
+                self.look_at_letters(
+                    found,
+                    (&key, lineage),
+                    request,
+                    retention,
+                    now,
+                    plan,
+                    keeping,
+                    &mut others,
+                )
+                .await?;
                 if let Some(age) = request.leftovers_older_than {
                     self.leftovers(found, &key, lineage, others, age, now, plan, keeping)
                         .await?;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the dead letters of a lineage. Those of a manifest with a segment go with that.
+    #[expect(clippy::too_many_arguments, reason = "what `look` has at hand")]
+    async fn look_at_letters(
+        &self,
+        found: &mut Incarnation,
+        (key, lineage): (&PartitionKey, u32),
+        request: &PruneRequest,
+        retention: &Retention,
+        now: i64,
+        plan: &mut PrunePlan,
+        keeping: &mut Keeping,
+        others: &mut Vec<Aged>,
+    ) -> Result<(), ArchiveError> {
+        let directory = layout::dead_letters_dir(key, lineage);
+        for file in self.storage().list_aged(&directory).await? {
+            let manifest = match layout::dead_letters_name(&file.name) {
+                Some((base, _)) => self.read_manifest(key, lineage, base).await,
+                None => Ok(None),
+            };
+            let manifest = match manifest {
+                Ok(manifest) => manifest,
+                Err(ArchiveError::Damaged(_) | ArchiveError::Unsupported { .. }) => {
+                    let why = "its manifest cannot be understood, see armory verify";
+                    keeping.add(&found.key, found.number, why, 0, file.bytes);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let place = format!("{directory}/{}", file.name);
+            let names_it = |manifest: &Manifest| {
+                let letters = manifest.dead_letters.as_ref();
+                letters.is_some_and(|letters| letters.place == place)
+            };
+            let Some(manifest) = manifest.filter(names_it) else {
+                others.push(file);
+                continue;
+            };
+            let records = manifest
+                .dead_letters
+                .as_ref()
+                .map_or(0, |letters| letters.records);
+            let action = PruneAction {
+                kind: PruneKind::Marked,
+                place,
+                bytes: file.bytes,
+                records,
+                timestamps: None,
+                chain: Some((key.clone(), found.number, lineage, manifest.base)),
+            };
+            match &manifest.pruned {
+                Some(pruned) if pruned.at.saturating_add(millis(request.grace)) <= now => {
+                    plan.actions.push(PruneAction {
+                        records: 0,
+                        ..action
+                    });
+                }
+                Some(_) => {
+                    let why = "marked as pruned, and deleted when its grace is over";
+                    keeping.add(&found.key, found.number, why, 0, file.bytes);
+                }
+                None if manifest.segment.is_none() => found.live.push(Live {
+                    committed_at: manifest.committed_at,
+                    expired: retention.is_expired(&manifest, now),
+                    old: request
+                        .older_than
+                        .is_some_and(|after| expiry(&manifest, after) <= now),
+                    action,
+                }),
+                None => {}
             }
         }
         Ok(())
@@ -362,7 +457,10 @@ impl Archive {
                     let base = layout::leading_digits(&file.name).unwrap_or(0);
                     plan.actions.push(PruneAction {
                         kind: PruneKind::Leftover,
-                        place: layout::segment(key, lineage, &file.name),
+                        place: match layout::dead_letters_name(&file.name) {
+                            Some((base, nonce)) => layout::dead_letters(key, lineage, base, nonce),
+                            None => layout::segment(key, lineage, &file.name),
+                        },
                         bytes: file.bytes,
                         records: 0,
                         timestamps: None,
@@ -468,9 +566,15 @@ impl Archive {
     ) -> Result<(), ArchiveError> {
         let now = now_ms();
         let is_it = |place: Option<String>| place.as_ref() == Some(&action.place);
+        let are_letters = |manifest: &Manifest| {
+            let letters = manifest.dead_letters.as_ref();
+            is_it(letters.map(|letters| letters.place.clone()))
+        };
         let marked = match &manifest.pruned {
             Some(_) => manifest,
-            None if is_it(manifest.segment_place()) => {
+            None if is_it(manifest.segment_place())
+                || (manifest.segment.is_none() && are_letters(&manifest)) =>
+            {
                 let reason = match kind {
                     PruneKind::Expired => PruneReason::Expired,
                     _ => PruneReason::Requested,
@@ -484,11 +588,12 @@ impl Archive {
             }
             None => return Ok(()),
         };
-        if !is_it(marked.pruned_place()) {
+        if !is_it(marked.pruned_place()) && !are_letters(&marked) {
             return Ok(());
         }
         let at = marked.pruned.as_ref().map_or(now, |pruned| pruned.at);
         if at.saturating_add(millis(grace)) <= now {
+            self.delete_dead_letters(&marked).await?;
             self.delete(action, outcome).await
         } else {
             outcome.waiting_bytes += action.bytes;

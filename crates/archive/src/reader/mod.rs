@@ -34,6 +34,8 @@ pub struct SegmentReader {
     plan: Option<Plan>,
     /// The task that reads ahead, once it runs.
     reading: Option<Reading>,
+    /// Dead letters as batches.
+    letters: Option<Bytes>,
 }
 
 /// What is to be read.
@@ -82,6 +84,14 @@ impl SegmentReader {
         if let Some(pruned) = manifest.pruned_error() {
             return Err(pruned);
         }
+        if manifest.letters_as_records {
+            let letters = archive.letters_as_batches(manifest).await?;
+            return Ok(Self {
+                plan: None,
+                reading: None,
+                letters: Some(letters).filter(|letters| !letters.is_empty()),
+            });
+        }
         let (manifest, cut_at) = match open_source(archive, manifest).await? {
             Some(source) => return Ok(Self::new(archive, source, manifest.clone(), manifest.next)),
             None if manifest.open => {
@@ -113,6 +123,7 @@ impl SegmentReader {
                 cut_at,
             }),
             reading: None,
+            letters: None,
         }
     }
 
@@ -160,6 +171,9 @@ impl SegmentReader {
     /// The next whole batches, about 1 to 4 MiB (one batch alone if it is larger); nothing at the end.
     /// Cancelling it loses nothing.
     pub async fn next_chunk(&mut self) -> Result<Option<Bytes>, ArchiveError> {
+        if let Some(letters) = self.letters.take() {
+            return Ok(Some(letters));
+        }
         if let Some(plan) = self.plan.take() {
             let (sender, chunks) = mpsc::channel(1);
             let task = tokio::spawn(plan.read(sender));

@@ -168,7 +168,14 @@ impl Archive {
                     .as_ref()
                     .map(|pruned| pruned.segment.as_str()),
             );
+            if manifest.dead_letters.is_some() {
+                let present = self.verify_letters(manifest, report).await?;
+                if !present {
+                    continue;
+                }
+            }
             let Some(segment) = &manifest.segment else {
+                sound.extend(manifest.dead_letters.as_ref().map(|_| manifest));
                 continue;
             };
             named.insert(segment.name.as_str());
@@ -208,7 +215,68 @@ impl Archive {
                 ));
             }
         }
+        self.verify_other_letters(key, lineage, manifests, report)
+            .await?;
         Ok(sound)
+    }
+
+    /// Checks that the dead letters of a manifest are there in their size.
+    async fn verify_letters(
+        &self,
+        manifest: &Manifest,
+        report: &mut VerifyReport,
+    ) -> Result<bool, ArchiveError> {
+        let Some(letters) = manifest
+            .dead_letters
+            .as_ref()
+            .filter(|_| manifest.pruned.is_none())
+        else {
+            return Ok(true);
+        };
+        report.checked.dead_letters += letters.records;
+        if manifest.open {
+            return Ok(true);
+        }
+        let finding = match self.storage().size(&letters.place).await? {
+            Some(size) if size == letters.bytes => return Ok(true),
+            _ if self.was_pruned(manifest).await? => return Ok(false),
+            Some(size) => Finding::new(
+                FindingKind::SegmentSize,
+                letters.place.clone(),
+                format!("it has {size} bytes, expected {}", letters.bytes),
+            ),
+            None => Finding::new(
+                FindingKind::MissingSegment,
+                letters.place.clone(),
+                format!("it is missing, but {} names it", manifest.place()),
+            ),
+        };
+        report.findings.push(finding.at(manifest.base));
+        Ok(false)
+    }
+
+    /// Finds dead letters that no manifest names.
+    async fn verify_other_letters(
+        &self,
+        key: &PartitionKey,
+        lineage: u32,
+        manifests: &[Manifest],
+        report: &mut VerifyReport,
+    ) -> Result<(), ArchiveError> {
+        let letters = manifests.iter().filter_map(|it| it.dead_letters.as_ref());
+        let named: HashSet<&str> = letters.map(|letters| letters.place.as_str()).collect();
+        let directory = layout::dead_letters_dir(key, lineage);
+        for (name, _) in self.storage().list(&directory).await?.files {
+            let place = format!("{directory}/{name}");
+            if !named.contains(place.as_str()) {
+                report.findings.push(Finding::new(
+                    FindingKind::Leftover,
+                    place,
+                    "no manifest names it",
+                ));
+            }
+        }
+        Ok(())
     }
 
     async fn verify_segments(
@@ -230,7 +298,7 @@ impl Archive {
             let before = report.findings.len();
             let sound = report.note(FindingKind::Segment, read)?.is_some();
             let mut checked = Progress {
-                segments: 1,
+                segments: manifest.segment.is_some().into(),
                 ..Progress::default()
             };
             if sound {
@@ -254,6 +322,7 @@ impl Archive {
         pace: &Pace,
     ) -> Result<(), ArchiveError> {
         let read = async {
+            self.dead_letters(manifest).await?;
             let mut reader = SegmentReader::open(self, key, lineage, manifest).await?;
             while let Some(chunk) = reader.next_chunk().await? {
                 pace.passed(chunk.len()).await;

@@ -150,6 +150,9 @@ pub struct Progress {
     pub manifests: u64,
     /// Segments checked.
     pub segments: u64,
+    /// Dead letters that manifests name.
+    #[serde(default)]
+    pub dead_letters: u64,
     /// Batches read.
     pub batches: u64,
     /// Records in them.

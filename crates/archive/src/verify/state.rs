@@ -107,6 +107,7 @@ impl Progress {
         self.partitions += other.partitions;
         self.manifests += other.manifests;
         self.segments += other.segments;
+        self.dead_letters += other.dead_letters;
         self.batches += other.batches;
         self.records += other.records;
         self.bytes += other.bytes;

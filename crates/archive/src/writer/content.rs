@@ -2,6 +2,7 @@
 
 use armory_records::{BatchHeader, Compression, TimestampType};
 
+use crate::dead_letters::DeadLetter;
 use crate::gaps::{Gap, GapCause, Gaps};
 use crate::manifest::{EpochStart, IndexEntry, NO_TIMESTAMP, Timestamps};
 
@@ -32,6 +33,10 @@ pub(crate) struct Content {
     /// The leader epoch of the last batch, kept or not; nothing where none came or it is not known.
     pub(crate) last_leader_epoch: Option<i32>,
     pub(crate) gaps: Gaps,
+    /// Records that were put aside, ascending.
+    pub(crate) dead_letters: Vec<DeadLetter>,
+    /// Bytes of memory that they take.
+    pub(crate) dead_letter_bytes: usize,
     /// Positions in stored files are those in the batches, until an outer codec moves them.
     pub(crate) index: Vec<IndexEntry>,
 }
@@ -51,6 +56,8 @@ impl Content {
             epoch_starts: Vec::new(),
             last_leader_epoch: None,
             gaps: Gaps::default(),
+            dead_letters: Vec::new(),
+            dead_letter_bytes: 0,
             index: Vec::new(),
         }
     }
@@ -130,6 +137,14 @@ impl Content {
         self.next = until;
     }
 
+    /// Adds records that were put aside, with offsets from `next` on.
+    pub(crate) fn add_dead_letters(&mut self, letters: impl IntoIterator<Item = DeadLetter>) {
+        for letter in letters {
+            self.dead_letter_bytes += letter.heap_bytes();
+            self.dead_letters.push(letter);
+        }
+    }
+
     /// Counts the leader epoch of batches that a gap stands for, the first of which begins at `offset`.
     pub(crate) fn add_gap_epoch(&mut self, epoch: Option<i32>, offset: i64) {
         if let Some(epoch) = epoch {
@@ -166,6 +181,7 @@ impl Content {
     /// Bytes of memory held.
     pub(crate) fn heap_bytes(&self) -> usize {
         self.gaps.heap_bytes()
+            + self.dead_letter_bytes
             + self.index.capacity() * size_of::<IndexEntry>()
             + (self.leader_epochs.capacity() + self.epoch_starts.capacity())
                 * size_of::<EpochStart>()

@@ -21,6 +21,7 @@ pub use segment::SealedSegment;
 use crate::archive::{Archive, now_ms};
 use crate::chain::{Chain, ChainState, create_once, refusal};
 use crate::codec::Codec;
+use crate::dead_letters::DeadLetter;
 use crate::error::ArchiveError;
 use crate::gaps::GapCause;
 use crate::heads::ChainEnd;
@@ -31,6 +32,8 @@ use crate::sealed::{self, FORMAT};
 
 /// At how many bytes of gaps and index in memory a segment is full, whatever its size.
 const LARGEST_DESCRIPTION: usize = 256 << 10;
+/// At how many bytes of dead letters in memory a segment is full.
+const MOST_DEAD_LETTERS: usize = 8 << 20;
 
 /// How a partition is written.
 #[derive(Debug, Clone)]
@@ -200,6 +203,21 @@ impl PartitionWriter {
         Ok(())
     }
 
+    /// Puts records aside that a plugin failed on, with ascending offsets from [`next_offset`](Self::next_offset) on. The batch or the
+    /// gap that takes their offsets is to be the next thing. They are committed with it.
+    pub fn dead_letters(&mut self, letters: Vec<DeadLetter>) -> Result<(), ArchiveError> {
+        self.check_usable()?;
+        if letters.is_empty() {
+            return Ok(());
+        }
+        let chain = Arc::clone(&self.chain);
+        let added = self
+            .opened()
+            .and_then(|open| open.dead_letters(letters, &chain));
+        self.broken |= added.is_err();
+        added
+    }
+
     /// On a folder: makes everything appended durable, with two `fdatasync`s. Nothing on object stores.
     pub fn flush(&mut self) -> Result<(), ArchiveError> {
         self.check_usable()?;
@@ -227,7 +245,8 @@ impl PartitionWriter {
     pub fn is_full(&self) -> bool {
         self.open.as_ref().is_some_and(|open| {
             open.content.raw_bytes >= self.chain.options().rollover_bytes
-                || open.content.heap_bytes() >= LARGEST_DESCRIPTION
+                || open.content.dead_letter_bytes >= MOST_DEAD_LETTERS
+                || open.content.heap_bytes() - open.content.dead_letter_bytes >= LARGEST_DESCRIPTION
         })
     }
 

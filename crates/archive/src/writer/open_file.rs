@@ -31,6 +31,10 @@ pub(crate) struct OpenFile {
     marked_entries: usize,
     /// How many of the content's epoch starts the sidecar has.
     marked_epochs: usize,
+    /// Whether the segment has dead letters, which its sidecar is to say.
+    has_dead_letters: bool,
+    /// How many of the content's dead letters the sidecar has.
+    marked_letters: usize,
 }
 
 /// The names of an open segment's files.
@@ -61,12 +65,20 @@ impl OpenFile {
             marked_bytes: 0,
             marked_entries: 0,
             marked_epochs: 0,
+            has_dead_letters: false,
+            marked_letters: 0,
         })
     }
 
     /// Goes on with a recovered file, opened for appending and locked, whose content ends where the file does.
     /// Its sidecar is written anew on the next flush.
-    pub(crate) fn adopt(file: File, paths: OpenPaths, base: i64, buffer_limit: usize) -> Self {
+    pub(crate) fn adopt(
+        file: File,
+        paths: OpenPaths,
+        base: i64,
+        buffer_limit: usize,
+        has_dead_letters: bool,
+    ) -> Self {
         Self {
             file,
             path: paths.segment,
@@ -78,7 +90,23 @@ impl OpenFile {
             marked_bytes: 0,
             marked_entries: 0,
             marked_epochs: 0,
+            has_dead_letters,
+            marked_letters: 0,
         }
+    }
+
+    /// From now on there are dead letters; whether the sidecar does not say so yet.
+    pub(crate) fn begin_dead_letters(&mut self) -> bool {
+        if self.has_dead_letters {
+            return false;
+        }
+        self.has_dead_letters = true;
+        self.sidecar.want_rewrite();
+        true
+    }
+
+    pub(crate) fn has_dead_letters(&self) -> bool {
+        self.has_dead_letters
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -151,6 +179,7 @@ impl OpenFile {
         reach(Point::BatchesSynced);
         let observed_from = if rewrite { 0 } else { self.marked_entries };
         let epochs_from = if rewrite { 0 } else { self.marked_epochs };
+        let letters_from = if rewrite { 0 } else { self.marked_letters };
         let observed = content.index[observed_from..]
             .iter()
             .map(|entry| (entry.position, entry.observed_at))
@@ -168,6 +197,7 @@ impl OpenFile {
             observed,
             last_leader_epoch: content.last_leader_epoch,
             epoch_starts: content.epoch_starts[epochs_from..].to_vec(),
+            dead_letters: content.dead_letters[letters_from..].to_vec(),
         };
         if rewrite {
             self.sidecar.rewrite(&header(), &mark)?;
@@ -178,6 +208,7 @@ impl OpenFile {
         self.marked_bytes = content.raw_bytes;
         self.marked_entries = content.index.len();
         self.marked_epochs = content.epoch_starts.len();
+        self.marked_letters = content.dead_letters.len();
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use super::{PartitionWriter, WriterOptions};
 use crate::archive::Archive;
 use crate::catalog::GenesisInfo;
 use crate::codec::Codec;
+use crate::dead_letters::{ClockType, DeadLetter};
 use crate::gaps::GapCause;
 use crate::location::Location;
 use crate::names::{PartitionKey, TopicKey, WriterIdentity};
@@ -174,6 +175,29 @@ fn options(generation: u64, compression: Option<Codec>) -> WriterOptions {
     }
 }
 
+/// What is put aside of the batch at `base`: one record of every third batch.
+fn letters_of(base: i64) -> Vec<DeadLetter> {
+    let letter = DeadLetter {
+        offset: base + 1,
+        timestamp: -1,
+        timestamp_type: ClockType::CreateTime,
+        key: None,
+        value: Some(base.to_string().into()),
+        headers: Vec::new(),
+        plugin: "a.wasm".to_owned(),
+        digest: String::new(),
+        class: "error".to_owned(),
+        message: String::new(),
+        backtrace: Vec::new(),
+    };
+    Some(letter).filter(|_| base % 9 == 0).into_iter().collect()
+}
+
+fn expected_letters(until: i64) -> Vec<DeadLetter> {
+    let batches = (0..until).step_by(3).filter(|base| !GAP.contains(base));
+    batches.flat_map(letters_of).collect()
+}
+
 /// Gives a writer what the source has up to `until`.
 fn feed(writer: &mut PartitionWriter, until: i64) {
     while writer.next_offset() < until {
@@ -181,7 +205,9 @@ fn feed(writer: &mut PartitionWriter, until: i64) {
             writer.gap(GAP.end, GapCause::Control, Some(1)).unwrap();
             continue;
         }
-        let one = run(writer.next_offset(), 1, Shape::default());
+        let base = writer.next_offset();
+        let one = run(base, 1, Shape::default());
+        writer.dead_letters(letters_of(base)).unwrap();
         writer.append(&one.bytes, &one.headers).unwrap();
     }
 }
@@ -239,12 +265,14 @@ async fn live(root: &Path) {
     promise(&writer);
 }
 
-/// All that the archive holds of the partition, up to which offset.
+/// All that the archive holds of the partition, up to which offset. Dead letters are there with their batches.
 async fn read(archive: &Archive) -> (Vec<u8>, i64) {
     let (mut bytes, mut end) = (Vec::new(), 0);
+    let mut letters = Vec::new();
     for part in archive.history(&key(), None).await.unwrap() {
         let lineage = part.manifest.lineage;
         end = part.manifest.next;
+        letters.extend(archive.dead_letters(&part.manifest).await.unwrap());
         let mut reader = SegmentReader::open(archive, &key(), lineage, &part.manifest)
             .await
             .unwrap();
@@ -254,6 +282,7 @@ async fn read(archive: &Archive) -> (Vec<u8>, i64) {
             }
         }
     }
+    assert_eq!(letters, expected_letters(end));
     (bytes, end)
 }
 

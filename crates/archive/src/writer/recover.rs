@@ -10,8 +10,10 @@ use std::os::unix::fs::MetadataExt as _;
 
 use super::open_file::OpenFile;
 use super::segment::Body;
+use super::sidecar::SidecarHeader;
 use super::{OpenPaths, OpenSegment, PartitionWriter, lock, resume};
 use crate::chain::Chain;
+use crate::dead_letters::DeadLetter;
 use crate::error::ArchiveError;
 use crate::layout;
 use crate::manifest::EpochStart;
@@ -122,7 +124,8 @@ impl PartitionWriter {
                 remove(&folder.path(&format!("{directory}/{name}")))?;
             }
         }
-        Ok(())
+        let (key, lineage) = (self.partition(), self.lineage());
+        remove(&folder.path(&layout::dead_letters(key, lineage, base, nonce)))
     }
 
     /// Goes on with a recovered segment as the open one.
@@ -149,9 +152,16 @@ impl PartitionWriter {
         let limit = self.chain.options().write_buffer;
         self.next = content.next;
         self.last_leader_epoch = self.last_leader_epoch.max(content.last_leader_epoch);
+        let has_dead_letters = header.as_ref().is_some_and(SidecarHeader::has_dead_letters);
         let opened_at = header.map_or_else(crate::archive::now_ms, |header| header.opened_at);
         self.open = Some(Box::new(OpenSegment {
-            body: Body::File(OpenFile::adopt(file, paths, content.base, limit)),
+            body: Body::File(OpenFile::adopt(
+                file,
+                paths,
+                content.base,
+                limit,
+                has_dead_letters,
+            )),
             content,
             digest,
             nonce: nonce.to_owned(),
@@ -163,6 +173,9 @@ impl PartitionWriter {
     /// Appends what of a recovered segment lies beyond the chain's end; whether that was possible: a batch
     /// that lies on both sides of the end cannot be stored without storing offsets twice.
     fn append_rest(&mut self, tail: &Tail, file: &File, place: &str) -> Result<bool, ArchiveError> {
+        let mut letters = tail.content.dead_letters.clone();
+        letters.retain(|letter| letter.offset >= self.next);
+        let mut letters = letters.into_iter().peekable();
         let mut gaps = tail.gaps.iter().peekable();
         let mut batches = BatchStream::new(file).map_err(io_error("read", place))?;
         for _ in 0..tail.content.batches {
@@ -176,9 +189,11 @@ impl PartitionWriter {
             let header = *batch.header();
             while let Some(gap) = gaps.next_if(|gap| gap.start < header.base_offset) {
                 let epoch = epoch_before(&tail.content.epoch_starts, gap.end);
+                self.dead_letters(letters_before(&mut letters, gap.end))?;
                 self.gap(gap.end.max(self.next), gap.cause, epoch)?;
             }
             if header.base_offset >= self.next {
+                self.dead_letters(letters_before(&mut letters, header.next_offset()))?;
                 self.append(batch.bytes(), &[header])?;
             } else if header.next_offset() > self.next {
                 return Ok(false);
@@ -188,6 +203,7 @@ impl PartitionWriter {
         }
         for gap in gaps {
             let epoch = epoch_before(&tail.content.epoch_starts, gap.end);
+            self.dead_letters(letters_before(&mut letters, gap.end))?;
             self.gap(gap.end.max(self.next), gap.cause, epoch)?;
         }
         self.last_leader_epoch = self.last_leader_epoch.max(tail.content.last_leader_epoch);
@@ -196,6 +212,14 @@ impl PartitionWriter {
         }
         Ok(true)
     }
+}
+
+/// Takes the dead letters with offsets below `end`.
+fn letters_before(
+    letters: &mut std::iter::Peekable<impl Iterator<Item = DeadLetter>>,
+    end: i64,
+) -> Vec<DeadLetter> {
+    std::iter::from_fn(|| letters.next_if(|letter| letter.offset < end)).collect()
 }
 
 /// The leader epoch that the offset before `end` has, as far as it is known.

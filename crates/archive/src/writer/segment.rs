@@ -18,6 +18,7 @@ use super::sidecar::SidecarHeader;
 use crate::archive::now_ms;
 use crate::chain::Chain;
 use crate::codec::Codec;
+use crate::dead_letters::{DeadLetter, DeadLetters};
 use crate::error::ArchiveError;
 use crate::gaps::{Gap, GapCause};
 use crate::layout;
@@ -97,10 +98,27 @@ impl OpenSegment {
         self.content.add_gap(until, cause);
     }
 
+    /// Adds records that were put aside. On a folder, before the first ones, the sidecar learns that there are some: from then on
+    /// batches count only up to its mark, because beyond it nobody would know what was put aside of them.
+    pub(crate) fn dead_letters(
+        &mut self,
+        letters: Vec<DeadLetter>,
+        chain: &Chain,
+    ) -> Result<(), ArchiveError> {
+        if let Body::File(file) = &mut self.body
+            && file.begin_dead_letters()
+        {
+            self.flush(chain)?;
+        }
+        self.content.add_dead_letters(letters);
+        Ok(())
+    }
+
     pub(crate) fn flush(&mut self, chain: &Chain) -> Result<(), ArchiveError> {
         let Body::File(file) = &mut self.body else {
             return Ok(());
         };
+        let has_dead_letters = file.has_dead_letters();
         let (base, nonce, opened_at) = (self.content.base, &self.nonce, self.opened_at);
         let header = || {
             let identity = &chain.options().identity;
@@ -111,6 +129,7 @@ impl OpenSegment {
                 nonce,
                 opened_at,
                 identity,
+                has_dead_letters,
             )
         };
         file.flush(&self.content, &self.digest, header)
@@ -212,6 +231,22 @@ impl SealedSegment {
         };
         self.segment = Some(segment);
         stored
+    }
+
+    /// Makes the dead letters durable under their final name; nothing if there are none.
+    pub(crate) async fn store_dead_letters(&self) -> Result<Option<DeadLetters>, ArchiveError> {
+        let Some(segment) = self.segment.as_deref() else {
+            return Ok(None);
+        };
+        if segment.content.dead_letters.is_empty() {
+            return Ok(None);
+        }
+        let (key, chain) = (self.chain.partition(), &self.chain);
+        let place = layout::dead_letters(key, chain.lineage(), self.base, &segment.nonce);
+        let (named, text) = DeadLetters::of(place, key, &segment.content.dead_letters)?;
+        chain.storage().replace(&named.place, text).await?;
+        reach(Point::DeadLettersStored);
+        Ok(Some(named))
     }
 
     /// After the commit: removes what only served the open segment.

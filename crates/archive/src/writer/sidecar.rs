@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 use armory_failpoints::{Point, reach};
 use serde::{Deserialize, Serialize};
 
+use crate::dead_letters::DeadLetter;
 use crate::error::ArchiveError;
 use crate::gaps::{Gap, Gaps};
 use crate::manifest::EpochStart;
 use crate::names::{PartitionKey, TopicId, WriterIdentity, new_nonce};
-use crate::sealed::{self, FORMAT};
+use crate::sealed::{self, DEAD_LETTERS, FORMAT};
 use crate::storage::trace::{Operation, note};
 use crate::storage::{TEMPORARY, io_error, rename, sync_parent};
 
@@ -45,10 +46,14 @@ impl SidecarHeader {
         nonce: &str,
         opened_at: i64,
         writer: &WriterIdentity,
+        has_dead_letters: bool,
     ) -> Self {
         Self {
             format: FORMAT,
-            requires: Vec::new(),
+            requires: match has_dead_letters {
+                true => vec![DEAD_LETTERS.to_owned()],
+                false => Vec::new(),
+            },
             topic: key.topic.topic.clone(),
             topic_id: key.topic.topic_id,
             partition: key.partition,
@@ -81,6 +86,18 @@ pub(crate) struct Mark {
     /// earlier versions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) epoch_starts: Vec<EpochStart>,
+    /// The dead letters since the line before; absent if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) dead_letters: Vec<DeadLetter>,
+}
+
+impl SidecarHeader {
+    /// Whether the segment has dead letters: then only what is up to the mark counts.
+    pub(crate) fn has_dead_letters(&self) -> bool {
+        self.requires
+            .iter()
+            .any(|requirement| requirement == DEAD_LETTERS)
+    }
 }
 
 /// What a sidecar tells.
@@ -109,6 +126,11 @@ impl Sidecar {
             size: 0,
             compacted_size: 0,
         }
+    }
+
+    /// Has the next line be one for all.
+    pub(crate) fn want_rewrite(&mut self) {
+        self.size = 0;
     }
 
     /// Whether the next line should be one for all: `whole` for [`rewrite`](Self::rewrite).
@@ -190,15 +212,17 @@ fn parse(text: &[u8], place: &str) -> Result<SidecarContent, ArchiveError> {
         let mark = sealed::unseal_line::<Mark>(place, line)?;
         content.gaps.extend(mark.gaps.iter(base));
         base = mark.next;
-        let (mut observed, mut epoch_starts) =
+        let (mut observed, mut epoch_starts, mut dead_letters) =
             content.mark.take().map_or_else(Default::default, |before| {
-                (before.observed, before.epoch_starts)
+                (before.observed, before.epoch_starts, before.dead_letters)
             });
         observed.extend(mark.observed);
         epoch_starts.extend(mark.epoch_starts);
+        dead_letters.extend(mark.dead_letters);
         content.mark = Some(Mark {
             observed,
             epoch_starts,
+            dead_letters,
             ..mark
         });
     }
@@ -213,7 +237,7 @@ mod tests {
 
     fn header() -> SidecarHeader {
         let key = TopicKey::new("t", None).partition(0);
-        SidecarHeader::new(&key, 0, 100, "ab", 7, &WriterIdentity::new("b", 1))
+        SidecarHeader::new(&key, 0, 100, "ab", 7, &WriterIdentity::new("b", 1), false)
     }
 
     fn mark(bytes: u64, base: i64, next: i64) -> Mark {
@@ -237,6 +261,7 @@ mod tests {
                 epoch: 1,
                 offset: base,
             }],
+            dead_letters: Vec::new(),
         }
     }
 

@@ -4,6 +4,7 @@
 mod batches;
 mod conformance;
 mod damage;
+mod dead_letters;
 mod epochs;
 mod faults;
 mod fencing;

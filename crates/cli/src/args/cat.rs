@@ -16,6 +16,7 @@ Examples:
   armory cat ./archive orders | jq .value
   armory cat ./archive orders --partition 0 --offset 100..200
   armory cat s3://backups/kafka orders --limit 10
+  armory cat ./archive orders --dead-letters | jq .failure
   armory cat ./archive orders --partition 0 -o raw > 00000000000000000000.log")]
 pub(crate) struct CatArguments {
     /// Where the archive lies: a folder, s3://bucket/prefix, gs://bucket/prefix or az://account/container/directory
@@ -37,6 +38,11 @@ pub(crate) struct CatArguments {
     /// Which incarnation of a topic that was deleted and created again: latest, or one like v1
     #[arg(long, value_name = "VERSION", value_parser = parse_snapshot, default_value = "latest")]
     pub(crate) snapshot: Incarnation,
+
+    /// Print what plugins failed on and what was put aside (`deadLetter`), each record with its failure: during backups, or with
+    /// =RESTORE during the restore of that id
+    #[arg(long, value_name = "RESTORE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub(crate) dead_letters: Option<String>,
 
     /// Stop after this many records, or batches with -o raw
     #[arg(short = 'n', long, value_name = "COUNT")]

@@ -31,6 +31,9 @@ Examples:
   What it would do, without doing it:
     armory restore --storage ./archive --bootstrap-server localhost:9092 --topic orders=orders-copy --dry-run
 
+  What a plugin failed on, when it is stored after all:
+    armory restore --storage ./archive --bootstrap-server localhost:9092 --topic orders --dead-letters
+
   As documents say:
     armory restore -f restore.yaml --claim archive=./archive"
 )]
@@ -68,6 +71,11 @@ pub(crate) struct RestoreArguments {
     /// Write into topics whose configuration would expire, compact or change what is restored
     #[arg(long)]
     pub(crate) allow_expiry: bool,
+
+    /// Put back what plugins failed on during backups and what was put aside (`deadLetter`), and not the records of the topics. The target
+    /// may hold records; nobody else may write to it meanwhile
+    #[arg(long)]
+    pub(crate) dead_letters: bool,
 
     /// Look at everything and write nothing: what would be restored, and whether it would start (exit code 0, or 1 if it would be
     /// refused)

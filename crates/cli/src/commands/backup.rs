@@ -102,6 +102,7 @@ struct BackupReport {
     records: u64,
     bytes: u64,
     filtered: u64,
+    dead_lettered: u64,
     segments: u64,
     stored_bytes: u64,
     elapsed_seconds: f64,
@@ -137,6 +138,7 @@ impl BackupReport {
             records: summary.records,
             bytes: summary.bytes,
             filtered: summary.filtered,
+            dead_lettered: summary.dead_lettered,
             segments: summary.segments,
             stored_bytes: summary.stored_bytes,
             elapsed_seconds: summary.elapsed.as_secs_f64(),
@@ -157,6 +159,12 @@ impl BackupReport {
         );
         if self.filtered > 0 {
             text.push_str(&format!(", {} filtered", count(self.filtered)));
+        }
+        if self.dead_lettered > 0 {
+            text.push_str(&format!(
+                ", {} put aside as dead letters",
+                count(self.dead_lettered)
+            ));
         }
         for range in &self.unstable {
             text.push_str(&format!(

@@ -1,5 +1,7 @@
 //! `armory cat`
 
+mod letters;
+
 use std::io::{self, BufWriter, StdoutLock, Write as _};
 use std::ops::{ControlFlow, Range};
 
@@ -52,17 +54,24 @@ pub(super) async fn run(arguments: CatArguments) -> anyhow::Result<Exit> {
         damaged: false,
     };
     reading.tell(damage)?;
+    if let Some(restore) = &arguments.dead_letters {
+        let letters = letters::Letters::of(&reading.archive, restore).await?;
+        for partition in partitions {
+            let key = key.partition(partition);
+            let flow = letters.print(&key, &mut reading, &mut printer).await?;
+            if flow.is_break() {
+                break;
+            }
+        }
+        return printer.finish(&reading);
+    }
     for partition in partitions {
         let key = key.partition(partition);
         if reading.partition(&key, &mut printer).await?.is_break() {
             break;
         }
     }
-    printer.out.flush()?;
-    Ok(match reading.damaged {
-        true => Exit::Damage,
-        false => Exit::Done,
-    })
+    printer.finish(&reading)
 }
 
 /// The incarnation that is meant.
@@ -236,6 +245,14 @@ struct Printer<'a> {
 }
 
 impl Printer<'_> {
+    fn finish(&mut self, reading: &Reading) -> anyhow::Result<Exit> {
+        self.out.flush()?;
+        Ok(match reading.damaged {
+            true => Exit::Damage,
+            false => Exit::Done,
+        })
+    }
+
     /// Writes a batch; `end` (exclusive) is the range's, or that of the history it is part of.
     fn batch(
         &mut self,

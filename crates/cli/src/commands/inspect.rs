@@ -6,7 +6,7 @@ use super::view::{ArchiveView, IncarnationView, LineageView, PartitionView, Tota
 use super::{find_topic, open_damaged, view};
 use crate::args::InspectArguments;
 use crate::exit::Exit;
-use crate::format::{count, size, time};
+use crate::format::{count, plural, size, time};
 use crate::output;
 
 pub(super) async fn run(arguments: InspectArguments) -> anyhow::Result<Exit> {
@@ -156,6 +156,21 @@ fn incarnation(text: &mut String, topic: &str, snapshot: &IncarnationView) {
         let _ = writeln!(text, "\nmissing offsets:");
         text.push_str(&gaps.concat());
     }
+    let letters: Vec<String> = snapshot
+        .lineages()
+        .filter(|(_, lineage)| lineage.totals.dead_letters > 0)
+        .map(|(partition, lineage)| {
+            format!(
+                "  {}: {}\n",
+                lineage_name(partition, lineage),
+                plural(lineage.totals.dead_letters, "dead letter")
+            )
+        })
+        .collect();
+    if !letters.is_empty() {
+        let _ = writeln!(text, "\nput aside (armory cat --dead-letters):");
+        text.push_str(&letters.concat());
+    }
 }
 
 fn row(partition: &PartitionView, lineage: &LineageView) -> [String; 10] {
@@ -180,12 +195,16 @@ fn row(partition: &PartitionView, lineage: &LineageView) -> [String; 10] {
     ]
 }
 
+fn lineage_name(partition: &PartitionView, lineage: &LineageView) -> String {
+    format!(
+        "partition {} lineage {}",
+        partition.partition, lineage.lineage
+    )
+}
+
 /// Each gap where they were asked for, else the number of offsets by cause.
 fn gap_lines(partition: &PartitionView, lineage: &LineageView) -> Vec<String> {
-    let place = format!(
-        "  partition {} lineage {}",
-        partition.partition, lineage.lineage
-    );
+    let place = format!("  {}", lineage_name(partition, lineage));
     match &lineage.gaps {
         Some(gaps) => gaps
             .iter()

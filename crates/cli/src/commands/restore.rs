@@ -76,6 +76,7 @@ struct RestoreReport {
     records_this_run: u64,
     bytes_this_run: u64,
     filtered: u64,
+    dead_lettered: u64,
     was_complete: bool,
     elapsed_seconds: f64,
 }
@@ -107,6 +108,7 @@ impl RestoreReport {
             records_this_run: summary.records_this_run,
             bytes_this_run: summary.bytes_this_run,
             filtered: summary.filtered,
+            dead_lettered: summary.dead_lettered,
             was_complete: summary.was_complete,
             elapsed_seconds: summary.elapsed.as_secs_f64(),
         }
@@ -130,6 +132,12 @@ impl RestoreReport {
         text.push_str(&format!(" (restore {})", self.id));
         if self.filtered > 0 {
             text.push_str(&format!(", {} filtered", count(self.filtered)));
+        }
+        if self.dead_lettered > 0 {
+            text.push_str(&format!(
+                ", {} put aside as dead letters",
+                count(self.dead_lettered)
+            ));
         }
         for topic in &self.topics {
             text.push_str(&format!(
@@ -167,8 +175,10 @@ impl Observer for RestoreObserver {
             count(progress.partitions_done as u64),
             plural(progress.partitions as u64, "partition"),
         );
-        let done = (progress.records_total > 0)
-            .then_some((progress.records + progress.filtered, progress.records_total));
+        let done = (progress.records_total > 0).then_some((
+            progress.records + progress.filtered + progress.dead_lettered,
+            progress.records_total,
+        ));
         self.progress.tell(done, &words);
     }
 

@@ -133,6 +133,12 @@ fn words(checked: &Progress) -> String {
         plural(checked.manifests, "manifest"),
         plural(checked.segments, "segment"),
     );
+    if checked.dead_letters > 0 {
+        words.push_str(&format!(
+            ", {}",
+            plural(checked.dead_letters, "dead letter")
+        ));
+    }
     if checked.bytes > 0 {
         words.push_str(&format!(", {} read", size(checked.bytes)));
     }
@@ -155,6 +161,7 @@ struct Checked {
     partitions: u64,
     manifests: u64,
     segments: u64,
+    dead_letters: u64,
     batches: u64,
     records: u64,
     bytes: u64,
@@ -171,6 +178,7 @@ impl View {
                 partitions: checked.partitions,
                 manifests: checked.manifests,
                 segments: checked.segments,
+                dead_letters: checked.dead_letters,
                 batches: checked.batches,
                 records: checked.records,
                 bytes: checked.bytes,
@@ -193,6 +201,12 @@ fn for_people(view: &View) -> String {
         plural(checked.manifests, "manifest"),
         plural(checked.segments, "segment"),
     ));
+    if checked.dead_letters > 0 {
+        text.push_str(&format!(
+            ", {}",
+            plural(checked.dead_letters, "dead letter")
+        ));
+    }
     if view.deep {
         text.push_str(&format!(
             ", with {} in {} of batches read",

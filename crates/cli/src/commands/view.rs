@@ -99,6 +99,8 @@ pub(super) struct Totals {
     /// Bytes of segments, as stored.
     pub(super) stored_bytes: u64,
     pub(super) timestamps: Option<TimestampsView>,
+    /// Records that a plugin failed on and that were put aside.
+    pub(super) dead_letters: u64,
     /// Missing offsets, by cause.
     pub(super) missing_offsets: BTreeMap<String, u64>,
 }
@@ -151,6 +153,10 @@ impl Totals {
             raw_bytes: segment.map_or(0, |segment| segment.raw_bytes),
             stored_bytes: segment.map_or(0, |segment| segment.stored_bytes),
             timestamps: manifest.timestamps.map(TimestampsView::from),
+            dead_letters: manifest
+                .dead_letters
+                .as_ref()
+                .map_or(0, |letters| letters.records),
             missing_offsets,
         }
     }
@@ -163,6 +169,7 @@ impl Totals {
             sum.records += one.records;
             sum.raw_bytes += one.raw_bytes;
             sum.stored_bytes += one.stored_bytes;
+            sum.dead_letters += one.dead_letters;
             sum.timestamps = match (sum.timestamps, one.timestamps) {
                 (Some(a), Some(b)) => Some(a.union(b)),
                 (a, b) => a.or(b),

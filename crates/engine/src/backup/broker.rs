@@ -348,10 +348,9 @@ impl Broker {
         &self,
         fetches: Vec<(Arc<Partition>, PartitionFetch)>,
     ) -> impl Future<Output = ()> + use<> {
-        let (with_plugins, plain): (Vec<_>, Vec<_>) =
-            fetches.into_iter().partition(|(partition, fetch)| {
-                partition.topic.chain.is_some() && !fetch.records.is_empty()
-            });
+        let (with_plugins, plain): (Vec<_>, Vec<_>) = fetches
+            .into_iter()
+            .partition(|(partition, fetch)| partition.chain.is_some() && !fetch.records.is_empty());
         let mut tasks = Vec::new();
         let groups = with_plugins
             .into_iter()

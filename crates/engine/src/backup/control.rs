@@ -9,10 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use armory_archive::{
-    Archive, ArchiveError, ChainEnd, PartitionKey, PartitionWriter, Share, WriterIdentity,
-    WriterOptions,
-};
+use armory_archive::{Archive, ChainEnd, PartitionKey, Share, WriterIdentity, WriterOptions};
 use armory_failpoints::{Point, reach};
 use armory_resources::job::BackupJob;
 use tokio::sync::mpsc;
@@ -31,7 +28,7 @@ use crate::budget::Budget;
 use crate::error::sentence;
 use crate::plugins::PluginSet;
 use crate::{BackupProgress, EngineError, Level, Observer, Remark};
-use failures::{Closed, LockedOut, Patience, Subject};
+use failures::{Closed, LockedOut, Opened, Patience, Subject};
 use place::Unplaced;
 
 /// How often open segments are made durable, closed by age or for lack of room, and progress is told.
@@ -68,7 +65,7 @@ pub(crate) struct Control {
     unhinted: usize,
     /// Partitions to be opened, again or at last.
     closed: HashMap<PartitionKey, Closed>,
-    openings: JoinSet<(PartitionKey, Result<PartitionWriter, ArchiveError>)>,
+    openings: JoinSet<(PartitionKey, Result<Opened, EngineError>)>,
     patience: HashMap<PartitionKey, Patience>,
     /// Why the cluster does not let us in any more, if so.
     locked_out: Option<LockedOut>,
@@ -211,8 +208,8 @@ impl Control {
                 }
                 Some(finished) = self.commits.next() => self.on_commit(finished?),
                 Some(opened) = self.openings.join_next() => {
-                    let (key, writer) = opened?;
-                    self.on_opened(key, writer);
+                    let (key, opened) = opened?;
+                    self.on_opened(key, opened);
                 }
                 Some(flushed) = self.flushing.join_next() => flushed?,
                 Some(hinted) = self.hinting.join_next() => hinted?,
@@ -448,6 +445,7 @@ impl Control {
             records: counts.records,
             bytes: counts.bytes,
             filtered: counts.filtered,
+            dead_lettered: counts.dead_lettered,
             lag,
             segments: counts.segments,
             stored_bytes: counts.stored_bytes,
@@ -496,6 +494,7 @@ impl Control {
             records,
             bytes,
             filtered,
+            dead_lettered,
             segments,
             stored_bytes,
             elapsed,
@@ -507,6 +506,7 @@ impl Control {
             records,
             bytes,
             filtered,
+            dead_lettered,
             segments,
             stored_bytes,
             elapsed,

@@ -5,11 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use armory_archive::Committed;
 use armory_records::BatchHeader;
 
+use super::transform::LeftOut;
+
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     records: AtomicU64,
     bytes: AtomicU64,
     filtered: AtomicU64,
+    dead_lettered: AtomicU64,
     segments: AtomicU64,
     stored_bytes: AtomicU64,
 }
@@ -20,6 +23,7 @@ pub(crate) struct Counts {
     pub(crate) records: u64,
     pub(crate) bytes: u64,
     pub(crate) filtered: u64,
+    pub(crate) dead_lettered: u64,
     pub(crate) segments: u64,
     pub(crate) stored_bytes: u64,
 }
@@ -35,8 +39,11 @@ impl Counters {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    pub(crate) fn filtered(&self, records: u64) {
-        self.filtered.fetch_add(records, Ordering::Relaxed);
+    pub(crate) fn left_out(&self, left_out: &LeftOut) {
+        self.filtered
+            .fetch_add(left_out.filtered, Ordering::Relaxed);
+        self.dead_lettered
+            .fetch_add(left_out.dead_letters.len() as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn committed(&self, committed: &Committed) {
@@ -52,6 +59,7 @@ impl Counters {
             records: self.records.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
             filtered: self.filtered.load(Ordering::Relaxed),
+            dead_lettered: self.dead_lettered.load(Ordering::Relaxed),
             segments: self.segments.load(Ordering::Relaxed),
             stored_bytes: self.stored_bytes.load(Ordering::Relaxed),
         }

@@ -47,6 +47,8 @@ pub struct BackupSummary {
     pub bytes: u64,
     /// Records that a plugin filtered.
     pub filtered: u64,
+    /// Records that a plugin failed on and that were put aside in the archive.
+    pub dead_lettered: u64,
     /// Segments committed.
     pub segments: u64,
     /// Bytes of committed segments, as stored.

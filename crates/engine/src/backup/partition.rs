@@ -20,8 +20,6 @@ pub(crate) struct Topic {
     pub(crate) name: Arc<str>,
     /// `None` where the cluster has no topic ids.
     pub(crate) id: Option<Uuid>,
-    /// The plugins whose selectors match, if any.
-    pub(crate) chain: Option<Chain>,
     /// Whether holes are to be expected.
     pub(crate) compacted: bool,
     /// At which size a segment is closed, in bytes of batches.
@@ -32,6 +30,8 @@ pub(crate) struct Topic {
 #[derive(Debug)]
 pub(crate) struct Partition {
     pub(crate) topic: Arc<Topic>,
+    /// The plugins whose selectors match, if any, as they were loaded when the partition was opened.
+    pub(crate) chain: Option<Chain>,
     pub(crate) index: i32,
     /// Where it lies in the archive.
     pub(crate) key: PartitionKey,
@@ -84,6 +84,7 @@ pub(crate) type Sealed = (SealedSegment, Charge);
 impl Partition {
     pub(crate) fn new(
         topic: Arc<Topic>,
+        chain: Option<Chain>,
         key: PartitionKey,
         writer: PartitionWriter,
         budget: &Arc<Budget>,
@@ -103,6 +104,7 @@ impl Partition {
         };
         Partition {
             topic,
+            chain,
             index: key.partition,
             key,
             state: Mutex::new(state),
@@ -110,8 +112,14 @@ impl Partition {
     }
 
     /// The same partition with another writer, after the one before was abandoned.
-    pub(crate) fn opened_again(&self, writer: PartitionWriter, budget: &Arc<Budget>) -> Partition {
-        let again = Partition::new(Arc::clone(&self.topic), self.key.clone(), writer, budget);
+    pub(crate) fn opened_again(
+        &self,
+        chain: Option<Chain>,
+        writer: PartitionWriter,
+        budget: &Arc<Budget>,
+    ) -> Partition {
+        let (topic, key) = (Arc::clone(&self.topic), self.key.clone());
+        let again = Partition::new(topic, chain, key, writer, budget);
         let before = self.state();
         let mut state = again.state();
         state.stop_at = before.stop_at;
@@ -219,7 +227,7 @@ impl Partition {
                 Step::Keep { bytes, headers } => {
                     let headers = &intake.headers[headers.clone()];
                     let bytes = &fetch.records[bytes.clone()];
-                    match &self.topic.chain {
+                    match &self.chain {
                         None => self.append_run(writer, shared, bytes, headers)?,
                         Some(chain) => self.append_transformed(
                             writer,
@@ -244,7 +252,7 @@ impl Partition {
                         bytes,
                         headers,
                         from,
-                        self.topic.chain.as_ref(),
+                        self.chain.as_ref(),
                         decode,
                         encoded,
                     )?;
@@ -319,13 +327,14 @@ impl Partition {
             rest = tail;
             let batch = Batch::parse(batch_bytes)
                 .map_err(|source| self.damaged(header.base_offset, source))?;
-            let (transformed, filtered) =
+            let (transformed, left_out) =
                 transform_batch(&batch, self.index, from, lease.as_mut(), decode, encoded)
                     .map_err(|error| match error {
                         TransformError::Batch(source) => self.damaged(header.base_offset, source),
                         TransformError::Plugin(source) => self.plugin_error(source),
                     })?;
-            shared.counters.filtered(filtered);
+            shared.counters.left_out(&left_out);
+            writer.dead_letters(left_out.dead_letters)?;
             match transformed {
                 Transformed::Unchanged => {
                     writer.append(batch_bytes, std::slice::from_ref(header))?
@@ -333,9 +342,11 @@ impl Partition {
                 Transformed::Encoded(header) => {
                     writer.append(encoded, std::slice::from_ref(&header))?
                 }
-                Transformed::Nothing => {
+                Transformed::Nothing(gaps) => {
                     let epoch = Some(header.partition_leader_epoch);
-                    writer.gap(header.next_offset(), GapCause::Filtered, epoch)?;
+                    for (until, cause) in gaps {
+                        writer.gap(until, cause, epoch)?;
+                    }
                 }
             }
             if writer.is_full() {
@@ -376,8 +387,17 @@ impl Partition {
     /// Stops for good. What was taken in before the failure is sound and still committed, unless it is the writer that failed.
     /// Returns what the partition was before.
     pub(crate) fn give_up(self: &Arc<Self>, shared: &Shared) -> Phase {
+        self.leave(Phase::Failed, shared)
+    }
+
+    /// Stops until it is opened again, like [`give_up`](Self::give_up) for now.
+    pub(crate) fn pause(self: &Arc<Self>, shared: &Shared) {
+        self.leave(Phase::Stopped, shared);
+    }
+
+    fn leave(self: &Arc<Self>, phase: Phase, shared: &Shared) -> Phase {
         let mut state = self.state();
-        let before = std::mem::replace(&mut state.phase, Phase::Failed);
+        let before = std::mem::replace(&mut state.phase, phase);
         if before != Phase::Failed
             && let Err(error) = self.send_sealed(&mut state.writer, shared)
         {

@@ -54,11 +54,16 @@ pub(crate) async fn partition(
     let topic = Topic {
         name: Arc::from("orders"),
         id: None,
-        chain: None,
         compacted: false,
         rollover_bytes,
     };
-    Arc::new(Partition::new(Arc::new(topic), key, writer, &shared.budget))
+    Arc::new(Partition::new(
+        Arc::new(topic),
+        None,
+        key,
+        writer,
+        &shared.budget,
+    ))
 }
 
 fn batch(base_offset: i64, count: i64) -> Vec<u8> {

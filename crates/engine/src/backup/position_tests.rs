@@ -52,7 +52,6 @@ async fn ahead(folder: &tempfile::TempDir, id: Option<Uuid>) -> Arc<Partition> {
     let topic = Topic {
         name: Arc::from("orders"),
         id,
-        chain: None,
         compacted: false,
         rollover_bytes: 1 << 20,
     };
@@ -61,7 +60,13 @@ async fn ahead(folder: &tempfile::TempDir, id: Option<Uuid>) -> Arc<Partition> {
         writer.append(&bytes, &[header]).expect("appended");
     }
     let key = writer.partition().clone();
-    Arc::new(Partition::new(Arc::new(topic), key, writer, &shared.budget))
+    Arc::new(Partition::new(
+        Arc::new(topic),
+        None,
+        key,
+        writer,
+        &shared.budget,
+    ))
 }
 
 /// A batch of one record is archived, or a stretch that holds batches that are not kept.
@@ -79,7 +84,6 @@ async fn archived(folder: &tempfile::TempDir, id: Option<Uuid>, parts: &[Part]) 
     let topic = Topic {
         name: Arc::from("orders"),
         id,
-        chain: None,
         compacted: false,
         rollover_bytes: 1 << 20,
     };
@@ -98,7 +102,13 @@ async fn archived(folder: &tempfile::TempDir, id: Option<Uuid>, parts: &[Part]) 
         writer.chain().commit(sealed).await.expect("committed");
     }
     let key = writer.partition().clone();
-    Arc::new(Partition::new(Arc::new(topic), key, writer, &shared.budget))
+    Arc::new(Partition::new(
+        Arc::new(topic),
+        None,
+        key,
+        writer,
+        &shared.budget,
+    ))
 }
 
 /// A cluster whose partition has one record at every offset from 0 on, of these epochs.

@@ -3,12 +3,15 @@
 //! A batch that no plugin changed keeps its bytes. One that changed is encoded again with the same codec and the
 //! same offsets: it covers its source's whole stretch, so that records filtered inside it need no gap of their own.
 
+use armory_archive::{DeadLetter, GapCause};
 use armory_plugins::{
     Lease, OwnedRecord, PluginError, RecordRef, Timestamp, TimestampKind, Verdict,
 };
 use armory_records::{
     Batch, BatchBuilder, BatchError, BatchHeader, BatchOptions, DecodeBuffer, TimestampType,
 };
+
+use crate::plugins::dead_letter;
 
 /// What became of a batch.
 #[derive(Debug)]
@@ -17,8 +20,17 @@ pub(crate) enum Transformed {
     Unchanged,
     /// The batch in its new form lies in the output buffer.
     Encoded(BatchHeader),
-    /// No record is left.
-    Nothing,
+    /// No record is left: why, from the first offset on up to each of these (exclusive).
+    Nothing(Vec<(i64, GapCause)>),
+}
+
+/// Records that were left out.
+#[derive(Debug, Default)]
+pub(crate) struct LeftOut {
+    /// How many were filtered or dropped.
+    pub(crate) filtered: u64,
+    /// Those that were put aside.
+    pub(crate) dead_letters: Vec<DeadLetter>,
 }
 
 /// Why a batch could not be transformed.
@@ -35,7 +47,7 @@ impl From<BatchError> for TransformError {
 }
 
 /// Runs every record of `batch` with an offset of at least `from` through `lease` (if there is one), and leaves what is to be stored in `out`.
-/// Returns what became of the batch, and how many records were filtered.
+/// Returns what became of the batch, and what was left out of it.
 pub(crate) fn transform_batch(
     batch: &Batch<'_>,
     partition: i32,
@@ -43,13 +55,15 @@ pub(crate) fn transform_batch(
     mut lease: Option<&mut Lease>,
     scratch: &mut DecodeBuffer,
     out: &mut Vec<u8>,
-) -> Result<(Transformed, u64), TransformError> {
+) -> Result<(Transformed, LeftOut), TransformError> {
     let header = *batch.header();
     let records = batch.decode(scratch)?;
     let mut headers = Vec::new();
     let mut encoded: Option<BatchBuilder> = None;
-    let mut filtered = 0;
-    let kind = match header.attributes.timestamp_type() {
+    let mut left_out = LeftOut::default();
+    let mut causes: Vec<(i64, GapCause)> = Vec::new();
+    let timestamp_type = header.attributes.timestamp_type();
+    let kind = match timestamp_type {
         TimestampType::CreateTime => TimestampKind::CreateTime,
         TimestampType::LogAppendTime => TimestampKind::LogAppendTime,
     };
@@ -90,20 +104,42 @@ pub(crate) fn transform_batch(
                 append_owned(builder, record.offset, &changed)
             }
             (Verdict::Filtered | Verdict::Dropped { .. }, _) => {
-                filtered += u64::from(record.offset >= from)
+                if record.offset >= from {
+                    left_out.filtered += 1;
+                    note_cause(&mut causes, record.offset, GapCause::Filtered);
+                }
+            }
+            (Verdict::DeadLettered(failed), _) => {
+                let letter = dead_letter(&record, timestamp_type, *failed);
+                left_out.dead_letters.push(letter);
+                note_cause(&mut causes, record.offset, GapCause::DeadLettered);
             }
             (Verdict::Changed(_), None) => unreachable!("the builder was made above"),
         }
     }
     let Some(mut builder) = encoded else {
-        return Ok((Transformed::Unchanged, 0));
+        return Ok((Transformed::Unchanged, left_out));
     };
     if builder.is_empty() {
-        return Ok((Transformed::Nothing, filtered));
+        // Each stretch reaches to where the next one begins; what the batch had no record for is part of it.
+        let ends = causes.iter().skip(1).map(|(start, _)| *start);
+        let ends = ends.chain([header.next_offset()]);
+        let mut gaps: Vec<_> = ends.zip(causes.iter().map(|(_, cause)| *cause)).collect();
+        if gaps.is_empty() {
+            gaps.push((header.next_offset(), GapCause::Filtered));
+        }
+        return Ok((Transformed::Nothing(gaps), left_out));
     }
     builder.set_last_offset(header.last_offset());
     out.clear();
-    Ok((Transformed::Encoded(builder.finish(out)?), filtered))
+    Ok((Transformed::Encoded(builder.finish(out)?), left_out))
+}
+
+/// Notes why a record is left out, where that is another reason than before.
+fn note_cause(causes: &mut Vec<(i64, GapCause)>, offset: i64, cause: GapCause) {
+    if causes.last().is_none_or(|(_, last)| *last != cause) {
+        causes.push((offset, cause));
+    }
 }
 
 /// A builder that covers the stretch of `header` from its first offset on and holds the records that passed unchanged so far.

@@ -151,7 +151,8 @@ async fn find_report(place: &ReportPlace, wanted: Option<&str>) -> Result<Report
             continue;
         }
         let report = Report::open(place, id).await?;
-        let Some(begin) = report.begin() else {
+        // What puts dead letters back says nothing about where records went.
+        let Some(begin) = report.begin().filter(|begin| !begin.dead_letters) else {
             continue;
         };
         let targets: Vec<&str> = begin

@@ -26,6 +26,7 @@ pub use checks::{Check, Name, PreflightReport, Standing, TopicAmount, Verdict};
 use std::sync::Arc;
 use std::time::Duration;
 
+use armory_archive::{Archive, DeadLetters, PartitionKey};
 use armory_resources::job::RestoreJob;
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +47,8 @@ pub struct RestoreSummary {
     pub bytes_this_run: u64,
     /// Records that plugins filtered in this run.
     pub filtered: u64,
+    /// Records that plugins failed on in this run and that were put aside.
+    pub dead_lettered: u64,
     /// Whether everything had been restored by an earlier run.
     pub was_complete: bool,
     /// How long it took.
@@ -65,6 +68,26 @@ pub struct RestoredTopic {
     pub created: bool,
     /// Records that the archive holds of it.
     pub records: u64,
+}
+
+/// Dead letters of a restore: what its plugins failed on of a stretch of a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoreDeadLetters {
+    /// The partition in the archive.
+    pub partition: PartitionKey,
+    /// The file that holds them.
+    pub letters: DeadLetters,
+}
+
+/// The dead letters of a restore whose report lies in the archive, by partition and offset.
+///
+/// # Errors
+/// Where there is no report of that id, or it cannot be read.
+pub async fn dead_letters(
+    archive: &Archive,
+    id: &str,
+) -> Result<Vec<RestoreDeadLetters>, EngineError> {
+    report::dead_letters(archive, id).await
 }
 
 /// Looks at archive and target as a restore does before it writes, and tells what it would do. Nothing is written.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use armory_archive::{
-    Archive, ArchiveError, HistoryPart, IncarnationEntry, Manifest, Retention, TopicKey,
+    Archive, ArchiveError, HistoryPart, IncarnationEntry, Manifest, PartitionKey, Retention,
+    TopicKey,
 };
 use armory_resources::job::{Incarnation, PartitionRange, RestoreJob, TimeRange, TopicMapping};
 use serde::Serialize;
@@ -58,6 +59,9 @@ pub(crate) struct Variant {
     pub(crate) time: TimeRange,
     pub(crate) apply_target_retention: bool,
     pub(crate) legacy_offset_header: Option<String>,
+    /// Whether dead letters are restored, and not records.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) dead_letters: bool,
 }
 
 /// One topic.
@@ -125,10 +129,11 @@ impl PartitionPlan {
         lineage: u32,
         until: i64,
         left_out: &[(i64, i64)],
+        dead_letters: bool,
     ) -> Result<(), EngineError> {
         if self.lineage != lineage {
             let key = key.partition(self.index);
-            self.parts = Arc::new(archive.history(&key, Some(lineage)).await?);
+            self.parts = Arc::new(history(archive, &key, Some(lineage), dead_letters).await?);
             self.lineage = lineage;
         }
         self.until = until;
@@ -296,7 +301,7 @@ pub(crate) async fn read(
             Some(snapshot) => (snapshot.partitions, snapshot.configs),
             None => (topic.genesis.partitions, topic.genesis.configs.clone()),
         };
-        let partitions = read_partitions(archive, &key, mapping, job.time, checks).await?;
+        let partitions = read_partitions(archive, &key, mapping, job, checks).await?;
         let highest = partitions.iter().map(|partition| partition.index + 1).max();
         let index = topics.len();
         match targets
@@ -326,8 +331,22 @@ pub(crate) async fn read(
             time: job.time,
             apply_target_retention: job.apply_target_retention,
             legacy_offset_header: job.legacy_offset_header.clone(),
+            dead_letters: job.dead_letters,
         },
     })
+}
+
+/// What is restored of a partition: its records, or what was put aside of them.
+async fn history(
+    archive: &Archive,
+    key: &PartitionKey,
+    lineage: Option<u32>,
+    dead_letters: bool,
+) -> Result<Vec<HistoryPart>, ArchiveError> {
+    match dead_letters {
+        true => archive.dead_letter_history(key, lineage).await,
+        false => archive.history(key, lineage).await,
+    }
 }
 
 fn incarnation_name(incarnation: &IncarnationEntry) -> String {
@@ -407,9 +426,10 @@ async fn read_partitions(
     archive: &Archive,
     key: &TopicKey,
     mapping: &TopicMapping,
-    time: TimeRange,
+    job: &RestoreJob,
     checks: &mut Checks,
 ) -> Result<Vec<PartitionPlan>, EngineError> {
+    let time = job.time;
     let archived = archive.partitions(key).await?;
     let retention = archive.retention().await?;
     let now = super::preflight::now_ms();
@@ -439,7 +459,7 @@ async fn read_partitions(
             continue;
         }
         let partition = key.partition(range.number);
-        let parts = match archive.history(&partition, None).await {
+        let parts = match history(archive, &partition, None, job.dead_letters).await {
             Ok(parts) => parts,
             Err(error @ (ArchiveError::Damaged(_) | ArchiveError::Unsupported { .. })) => {
                 sound = false;
@@ -506,6 +526,14 @@ async fn read_partitions(
                 mapping.source
             ),
             "they are not restored",
+        );
+    }
+    if job.dead_letters && plans.iter().all(|plan| plan.segments().next().is_none()) {
+        checks.warn(
+            Name::Range,
+            target,
+            format!("{} has no dead letters", mapping.source),
+            "nothing of it is restored",
         );
     }
     if !time.is_unbounded() && plans.iter().all(|plan| plan.segments().next().is_none()) {

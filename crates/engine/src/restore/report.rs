@@ -9,11 +9,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use armory_archive::{Archive, ArchiveError, Journal, JournalReader, Location};
+use armory_archive::{
+    Archive, ArchiveError, DeadLetterStore, DeadLetters, Journal, JournalReader, Location, TopicId,
+    TopicKey,
+};
 use armory_resources::job::{StorageLocation, TimeRange};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
+use super::RestoreDeadLetters;
 use super::plan::Plan;
 use super::preflight::TargetTopic;
 use crate::EngineError;
@@ -53,6 +57,9 @@ pub(crate) struct Begin {
     pub(crate) format: u32,
     pub(crate) id: String,
     pub(crate) archive: String,
+    /// Whether it puts dead letters back, and not records.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) dead_letters: bool,
     pub(crate) source_clusters: Vec<String>,
     pub(crate) target_cluster: Option<String>,
     pub(crate) plugins: Vec<PluginRecord>,
@@ -130,6 +137,9 @@ pub(crate) struct Intent {
     pub(crate) from: i64,
     pub(crate) next: i64,
     pub(crate) targets: Vec<Share>,
+    /// Records among them that were put aside, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) dead_letters: Option<DeadLetters>,
 }
 
 /// `count` records of a target partition, the first of which is its `first`-th (counted from 0).
@@ -236,6 +246,14 @@ impl ReportPlace {
         match self {
             ReportPlace::Archive(archive) => Journal::open(archive, &path).await,
             ReportPlace::Location(location) => Journal::open_at(location, &path).await,
+        }
+    }
+
+    /// Where dead letters are kept: beside the reports.
+    pub(crate) fn dead_letters(&self) -> DeadLetterStore {
+        match self {
+            ReportPlace::Archive(archive) => DeadLetterStore::new(archive),
+            ReportPlace::Location(location) => DeadLetterStore::at(location),
         }
     }
 
@@ -350,6 +368,39 @@ impl Report {
     }
 }
 
+/// The dead letters that a restore's report names, by partition and offset.
+pub(crate) async fn dead_letters(
+    archive: &Archive,
+    id: &str,
+) -> Result<Vec<RestoreDeadLetters>, EngineError> {
+    let report = Report::open(&ReportPlace::Archive(archive.clone()), id).await?;
+    let Some(begin) = report.begin() else {
+        return Err(EngineError::Report {
+            id: id.to_owned(),
+            what: "the archive has no report of it".to_owned(),
+        });
+    };
+    let keys = begin.topics.iter().map(|topic| {
+        let id = topic.source_id.parse().unwrap_or(TopicId::None);
+        TopicKey::new(&topic.source, id)
+    });
+    let keys: Vec<TopicKey> = keys.collect();
+    let all: Vec<usize> = (0..keys.len()).collect();
+    let mut intents = report.intents_of(&all);
+    let mut found = Vec::new();
+    while let Some(entry) = intents.next().await? {
+        found.extend(entry.into_iter().filter_map(|intent| {
+            Some(RestoreDeadLetters {
+                partition: keys.get(intent.topic)?.partition(intent.partition),
+                letters: intent.dead_letters?,
+            })
+        }));
+    }
+    // The intents of a partition are in the order of its offsets.
+    found.sort_by(|a, b| a.partition.cmp(&b.partition));
+    Ok(found)
+}
+
 fn parse(id: &str, number: usize, bytes: &[u8]) -> Result<Entry, EngineError> {
     serde_json::from_slice(bytes).map_err(|error| EngineError::Report {
         id: id.to_owned(),
@@ -456,6 +507,7 @@ mod tests {
                 partition: 3,
                 from: 10,
                 next: 20,
+                dead_letters: None,
                 targets: vec![Share {
                     partition: 1,
                     first: 7,

@@ -4,10 +4,11 @@
 //! follow which in each target partition, and writes that down as intents *before* anything is sent. A resumed restore repeats the intents
 //! that have not landed whole, in their order, and stops if a plugin makes something else of the same records.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+use armory_archive::{DeadLetterStore, DeadLetters};
 use armory_failpoints::{Point, reach};
 use armory_records::Batches;
 use bytes::Bytes;
@@ -32,6 +33,44 @@ pub(crate) struct Reshape {
     pub(crate) report: Arc<Mutex<Report>>,
     pub(crate) restore_id: String,
     pub(crate) filtered: Arc<std::sync::atomic::AtomicU64>,
+    pub(crate) stopped: Arc<StoppedSources>,
+    pub(crate) dead_letters: DeadLetterStore,
+    pub(crate) dead_lettered: Arc<std::sync::atomic::AtomicU64>,
+}
+
+/// Source partitions that could not be read to their end; the others go on without them.
+#[derive(Debug, Default)]
+pub(crate) struct StoppedSources(std::sync::Mutex<Vec<Stopped>>);
+
+/// Why one of them stopped.
+#[derive(Debug, Clone)]
+pub(crate) struct Stopped {
+    /// Partition, and why.
+    pub(crate) text: String,
+    /// Whether the archive is damaged there.
+    pub(crate) damaged: bool,
+}
+
+impl StoppedSources {
+    fn add(&self, source: &Source, error: &EngineError) {
+        let key = &source.key;
+        let name = format!("{}-{}", key.topic.topic, key.partition);
+        self.list().push(Stopped {
+            text: format!("{name}: {}", crate::error::sentence(error)),
+            damaged: error.is_damage(),
+        });
+    }
+
+    /// Those so far, in the order in which they stopped.
+    pub(crate) fn so_far(&self) -> Vec<Stopped> {
+        self.list().clone()
+    }
+
+    fn list(&self) -> std::sync::MutexGuard<'_, Vec<Stopped>> {
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
 }
 
 /// A source partition and what is done to its records.
@@ -65,6 +104,7 @@ impl Reshape {
             let mut sequencer = Sequencer {
                 senders,
                 next: vec![0; self.targets.len()],
+                stopped: HashSet::new(),
                 reshape: self,
             };
             let ended = sequencer.run().await;
@@ -94,25 +134,26 @@ struct Sequencer {
     senders: Vec<Sender>,
     /// The ordinal that the next record of each target partition gets.
     next: Vec<u64>,
+    /// Sources whose dead letters could not be stored: topic in the plan, and partition.
+    stopped: HashSet<(usize, i32)>,
 }
 
 impl Sequencer {
     async fn run(&mut self) -> Result<(), EngineError> {
         let positions = self.replay().await?;
-        let (sender, mut chunks) =
-            mpsc::channel::<Result<Chunk, EngineError>>(self.reshape.sources.len().max(1));
+        let (sender, mut chunks) = mpsc::channel::<Chunk>(self.reshape.sources.len().max(1));
         let mut readers = tokio::task::JoinSet::new();
         for shaped in &self.reshape.sources {
             let key = (shaped.topic, shaped.source.key.partition);
             let from = positions.get(&key).copied();
             let from = from.unwrap_or(shaped.source.plan.from);
-            readers.spawn(read(shaped.clone(), from, sender.clone()));
+            let stopped = Arc::clone(&self.reshape.stopped);
+            readers.spawn(read(shaped.clone(), from, sender.clone(), stopped));
         }
         drop(sender);
         let mut ready = Vec::new();
         while chunks.recv_many(&mut ready, 64).await > 0 {
-            let batch: Vec<Chunk> = ready.drain(..).collect::<Result<_, _>>()?;
-            self.send(batch).await?;
+            self.send(std::mem::take(&mut ready)).await?;
         }
         while let Some(ended) = readers.join_next().await {
             ended?;
@@ -122,8 +163,9 @@ impl Sequencer {
 
     /// Enters the chunks in the report, then hands their batches out.
     async fn send(&mut self, chunks: Vec<Chunk>) -> Result<(), EngineError> {
+        let (chunks, named) = self.put_aside(chunks).await?;
         let mut intents = Vec::with_capacity(chunks.len());
-        for chunk in &chunks {
+        for (chunk, dead_letters) in chunks.iter().zip(named) {
             let targets = self.allocate(&chunk.shaped);
             intents.push(Intent {
                 topic: chunk.topic,
@@ -131,6 +173,7 @@ impl Sequencer {
                 from: chunk.from,
                 next: chunk.next,
                 targets,
+                dead_letters,
             });
         }
         let entry = Entry::Intents {
@@ -142,6 +185,44 @@ impl Sequencer {
             self.hand_out(chunk, intent).await?;
         }
         Ok(())
+    }
+
+    /// Stores the dead letters of chunks, which the report then names. A source whose dead letters cannot be stored stops, and
+    /// its chunks are left out.
+    async fn put_aside(
+        &mut self,
+        chunks: Vec<Chunk>,
+    ) -> Result<(Vec<Chunk>, Vec<Option<DeadLetters>>), EngineError> {
+        let (mut kept, mut named) = (Vec::with_capacity(chunks.len()), Vec::new());
+        for chunk in chunks {
+            let place = (chunk.topic, chunk.source_partition);
+            if self.stopped.contains(&place) {
+                continue;
+            }
+            let letters = &chunk.shaped.dead_letters;
+            if letters.is_empty() {
+                named.push(None);
+                kept.push(chunk);
+                continue;
+            }
+            let source = self.source_of(place)?.source.clone();
+            let (store, id) = (&self.reshape.dead_letters, &self.reshape.restore_id);
+            match store.store(id, &source.key, chunk.from, letters).await {
+                Ok(stored) => {
+                    reach(Point::DeadLettersStored);
+                    self.reshape
+                        .dead_lettered
+                        .fetch_add(stored.records, std::sync::atomic::Ordering::Relaxed);
+                    named.push(Some(stored));
+                    kept.push(chunk);
+                }
+                Err(error) => {
+                    self.reshape.stopped.add(&source, &error.into());
+                    self.stopped.insert(place);
+                }
+            }
+        }
+        Ok((kept, named))
     }
 
     fn allocate(&mut self, shaped: &Shaped) -> Vec<Share> {
@@ -270,16 +351,19 @@ impl Sequencer {
 
     /// The source that an intent is about.
     fn source(&self, intent: &Intent) -> Result<&ShapedSource, EngineError> {
+        self.source_of((intent.topic, intent.partition))
+    }
+
+    /// The source that is this partition of the topic of that number.
+    fn source_of(&self, (topic, partition): (usize, i32)) -> Result<&ShapedSource, EngineError> {
         let mut sources = self.reshape.sources.iter();
         sources
-            .find(|shaped| {
-                (shaped.topic, shaped.source.key.partition) == (intent.topic, intent.partition)
-            })
+            .find(|shaped| (shaped.topic, shaped.source.key.partition) == (topic, partition))
             .ok_or_else(|| EngineError::Report {
                 id: self.reshape.restore_id.clone(),
                 what: format!(
                     "it names partition {} of the topic number {}, which does not go into {}",
-                    intent.partition, intent.topic, self.reshape.target
+                    partition, topic, self.reshape.target
                 ),
             })
     }
@@ -355,10 +439,15 @@ fn select(chunk: &[u8], from: i64, next: i64, out: &mut Vec<u8>) -> bool {
     past
 }
 
-/// Reads and transforms one source partition from offset `from` on.
-async fn read(shaped: ShapedSource, from: i64, sender: mpsc::Sender<Result<Chunk, EngineError>>) {
+/// Reads and transforms one source partition from offset `from` on. What keeps it from its end is no reason to stop the others.
+async fn read(
+    shaped: ShapedSource,
+    from: i64,
+    sender: mpsc::Sender<Chunk>,
+    stopped: Arc<StoppedSources>,
+) {
     if let Err(error) = read_all(&shaped, from, &sender).await {
-        let _ = sender.send(Err(error)).await;
+        stopped.add(&shaped.source, &error);
     }
 }
 
@@ -369,7 +458,7 @@ async fn read_all(
         shape,
     }: &ShapedSource,
     from: i64,
-    sender: &mpsc::Sender<Result<Chunk, EngineError>>,
+    sender: &mpsc::Sender<Chunk>,
 ) -> Result<(), EngineError> {
     let _ahead = source.memory.read_ahead().await;
     let mut position = from;
@@ -398,7 +487,7 @@ async fn read_all(
             let range = position..next;
             let chunk = transform(source, shape, *topic, bytes, range, credit).await?;
             position = next;
-            if sender.send(Ok(chunk)).await.is_err() || position >= source.plan.until {
+            if sender.send(chunk).await.is_err() || position >= source.plan.until {
                 return Ok(());
             }
         }

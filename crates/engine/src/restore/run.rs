@@ -27,7 +27,7 @@ use super::plan::{Plan, TopicPlan};
 use super::preflight::{self, Assessment, NewRestore, State, TargetTopic, Tools, now_ms};
 use super::prepare::Making;
 use super::report::{Begin, Entry, Report, TargetTopicRecord};
-use super::reshape::{Reshape, ShapedSource};
+use super::reshape::{Reshape, ShapedSource, StoppedSources};
 use super::shape::Shape;
 use super::target::{ResolveError, Target, TargetId, landed};
 use crate::error::sentence;
@@ -45,6 +45,9 @@ struct Setup {
     report: Arc<Mutex<Report>>,
     memory: Memory,
     filtered: Arc<AtomicU64>,
+    dead_lettered: Arc<AtomicU64>,
+    /// Sources that plugins stopped, or damage.
+    stopped: Arc<StoppedSources>,
     observer: Arc<dyn Observer>,
     stop: CancellationToken,
     started: Instant,
@@ -102,6 +105,8 @@ pub(crate) async fn run(
     let setup = Setup {
         memory: Memory::new(tools.job.memory_budget, reshapes),
         filtered: Arc::new(AtomicU64::new(0)),
+        dead_lettered: Arc::new(AtomicU64::new(0)),
+        stopped: Arc::default(),
         tools,
         plan,
         targets,
@@ -169,7 +174,7 @@ impl Setup {
         let Writing {
             done,
             mut failed,
-            damaged,
+            mut damaged,
             unfinished,
             already,
             records,
@@ -177,7 +182,12 @@ impl Setup {
             ..
         } = writing;
         ended?;
-        let total = done + failed.len() + unfinished;
+        let targets = done + failed.len() + unfinished;
+        for stopped in self.stopped.so_far() {
+            failed.push(stopped.text);
+            damaged |= stopped.damaged;
+        }
+        let total = targets.max(failed.len());
         if !failed.is_empty() {
             failed.sort();
             return Err(EngineError::Partitions {
@@ -193,6 +203,7 @@ impl Setup {
             records_this_run: records,
             bytes_this_run: bytes,
             filtered: self.filtered.load(Ordering::Relaxed),
+            dead_lettered: self.dead_lettered.load(Ordering::Relaxed),
             was_complete: false,
             elapsed: self.started.elapsed(),
         };
@@ -238,6 +249,7 @@ impl Setup {
                         source.lineage,
                         source.next,
                         &source.left_out,
+                        self.begin.dead_letters,
                     )
                     .await?;
             }
@@ -330,6 +342,9 @@ impl Setup {
             report: Arc::clone(&self.report),
             restore_id: self.begin.id.clone(),
             filtered: Arc::clone(&self.filtered),
+            stopped: Arc::clone(&self.stopped),
+            dead_letters: self.tools.reports.dead_letters(),
+            dead_lettered: Arc::clone(&self.dead_lettered),
         };
         let feeds = slots.into_iter().zip(reshape.start());
         Ok(feeds

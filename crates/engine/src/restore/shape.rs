@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use armory_archive::DeadLetter;
 use armory_plugins::{Chain, RecordRef, Timestamp, TimestampKind, Verdict};
 use armory_records::{
     BatchHeader, Batches, Compression, DecodeBuffer, ProduceBuilder, Record, TimestampType,
@@ -14,6 +15,7 @@ use super::partitioner::{partition_of_key, partition_without_key};
 use super::report::Runs;
 use super::select::Selection;
 use crate::EngineError;
+use crate::plugins::dead_letter;
 
 /// A batch is closed when its records reach this many bytes, or the target's limit if that is lower.
 const BATCH_BYTES: usize = 512 * 1024;
@@ -36,6 +38,8 @@ pub(crate) struct Shape {
 pub(crate) struct Shaped {
     pub(crate) targets: BTreeMap<i32, TargetShare>,
     pub(crate) filtered: u64,
+    /// Records that were put aside.
+    pub(crate) dead_letters: Vec<DeadLetter>,
 }
 
 /// What one target partition gets of it.
@@ -103,6 +107,7 @@ impl Shape {
             let damaged = |error| source.damaged(header.base_offset, error);
             sorter.compression = header.attributes.compression().map_err(damaged)?;
             let kind = kind_of(&header);
+            let timestamp_type = header.attributes.timestamp_type();
             let mut headers = Vec::new();
             for record in batch.decode(&mut scratch).map_err(damaged)? {
                 let record = record.map_err(damaged)?;
@@ -133,7 +138,13 @@ impl Shape {
                             .map_err(|source| self.plugin_error(source))?
                     }
                 };
-                sorter.add(partition, range.start, &record, verdict)?;
+                match verdict {
+                    Verdict::DeadLettered(failed) => {
+                        let letter = dead_letter(&record, timestamp_type, *failed);
+                        sorter.shaped.dead_letters.push(letter);
+                    }
+                    verdict => sorter.add(partition, range.start, &record, verdict)?,
+                }
             }
         }
         sorter.finish()
@@ -164,7 +175,7 @@ impl Sorter<'_> {
     ) -> Result<(), EngineError> {
         let targets = self.shape.target_partitions;
         let partition = match &verdict {
-            Verdict::Filtered | Verdict::Dropped { .. } => {
+            Verdict::Filtered | Verdict::Dropped { .. } | Verdict::DeadLettered(_) => {
                 self.shaped.filtered += 1;
                 return Ok(());
             }

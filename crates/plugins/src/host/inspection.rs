@@ -102,7 +102,7 @@ impl Host {
         limits: &Limits,
     ) -> Result<Start, LoadError> {
         self.check(name, &compiled.component, world)?;
-        let plugin = self.bind(name.to_owned(), compiled, world)?;
+        let plugin = self.bind(name.to_owned(), compiled, world, limits)?;
         let began = Instant::now();
         let memory = Instance::try_out(&plugin, limits, self.shared.clock.deadline());
         Ok(Start {

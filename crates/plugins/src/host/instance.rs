@@ -15,6 +15,9 @@ use crate::{Context, Entry, FailureClass, Limits, Phase, Plugin};
 /// Frames of a guest's backtrace that an error text shows.
 const MAX_FRAMES: usize = 8;
 
+/// Frames of a guest's backtrace that are kept with a record that is put aside.
+const MAX_KEPT_FRAMES: usize = 64;
+
 /// Bytes of a guest's own words that an error text shows.
 const MAX_MESSAGE_BYTES: usize = 4096;
 
@@ -40,6 +43,15 @@ impl std::fmt::Debug for Instance {
             .field("memory", self.store.data().memory())
             .finish()
     }
+}
+
+/// A call that broke off: the instance must not be used again.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    /// What happened, and where in the guest.
+    pub(crate) message: String,
+    /// The guest's functions, innermost first, as far as they have names.
+    pub(crate) backtrace: Vec<String>,
 }
 
 /// Why an instance could not be had.
@@ -95,12 +107,12 @@ impl Instance {
         Ok(store.data().memory().bytes() as u64)
     }
 
-    /// Calls `transform`. An error is a fault: its text, and an instance that must not be used again.
+    /// Calls `transform`.
     pub(crate) fn transform(
         &mut self,
         entry: &Entry,
         record: &GuestRecord<'_>,
-    ) -> Result<Outcome, String> {
+    ) -> Result<Outcome, Fault> {
         self.calls += 1;
         let time = entry.limits.record_time;
         let room = entry
@@ -111,7 +123,10 @@ impl Instance {
         match self.guest.transform(&mut self.store, record) {
             Ok(Outcome::Error(message)) => Ok(Outcome::Error(clip(message))),
             Ok(outcome) => Ok(outcome),
-            Err(error) => Err(describe(&error, &self.store, time, room)),
+            Err(error) => Err(Fault {
+                message: describe(&error, &self.store, time, room),
+                backtrace: frames(&error).take(MAX_KEPT_FRAMES).collect(),
+            }),
         }
     }
 
@@ -185,15 +200,16 @@ fn describe(
             "; it asked for more than its limit of {limit} bytes of memory"
         ));
     }
-    if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
-        let frames = backtrace.frames().iter();
-        let names: Vec<_> = frames
-            .filter_map(|frame| frame.func_name())
-            .take(MAX_FRAMES)
-            .collect();
-        if !names.is_empty() {
-            text.push_str(&format!("; in {}", names.join(" < ")));
-        }
+    let names: Vec<String> = frames(error).take(MAX_FRAMES).collect();
+    if !names.is_empty() {
+        text.push_str(&format!("; in {}", names.join(" < ")));
     }
     text
+}
+
+/// The guest's functions in which an error happened, innermost first, as far as they have names.
+fn frames(error: &wasmtime::Error) -> impl Iterator<Item = String> {
+    let backtrace = error.downcast_ref::<WasmBacktrace>();
+    let frames = backtrace.into_iter().flat_map(WasmBacktrace::frames);
+    frames.filter_map(|frame| frame.func_name().map(str::to_owned))
 }

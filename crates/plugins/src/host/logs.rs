@@ -6,11 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-/// Bytes of a line; what is longer is cut.
-const MAX_LINE_BYTES: usize = 1024;
-
-/// Lines a second of one plugin entry; what is more is dropped, and counted.
-const MAX_LINES_PER_SECOND: u32 = 100;
+use crate::Limits;
 
 /// What a guest may hand over in one write. Any size would do, because nothing waits; this is what pipes commonly have.
 const WRITE_PERMIT: usize = 64 << 10;
@@ -18,6 +14,10 @@ const WRITE_PERMIT: usize = 64 << 10;
 /// How many lines a plugin entry may still log in this second. Shared by all instances of the entry.
 #[derive(Debug)]
 pub(crate) struct LogBudget {
+    /// Bytes of a line; what is longer is cut.
+    line_bytes: usize,
+    /// Lines a second; what is more is dropped, and counted.
+    lines_per_second: u32,
     window: Mutex<Window>,
 }
 
@@ -29,8 +29,10 @@ struct Window {
 }
 
 impl LogBudget {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(limits: &Limits) -> Self {
         Self {
+            line_bytes: limits.log_line_bytes,
+            lines_per_second: limits.log_lines_per_second,
             window: Mutex::new(Window {
                 began: Instant::now(),
                 lines: 0,
@@ -57,7 +59,7 @@ impl LogBudget {
                 dropped: 0,
             };
         }
-        let permitted = window.lines < MAX_LINES_PER_SECOND;
+        let permitted = window.lines < self.lines_per_second;
         if permitted {
             window.lines += 1;
         } else {
@@ -94,7 +96,7 @@ impl GuestLog {
                 self.log(&line);
                 line.clear();
             }
-            let room = MAX_LINE_BYTES - line.len();
+            let room = self.budget.line_bytes - line.len();
             line.extend_from_slice(&part[..part.len().min(room)]);
         }
     }

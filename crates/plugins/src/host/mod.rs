@@ -215,7 +215,7 @@ impl Plugin {
             initial_bytes: 0,
             compilation: None,
             contract,
-            log_budget: Arc::new(LogBudget::new()),
+            log_budget: Arc::new(LogBudget::new(&Limits::default())),
         }
     }
 
@@ -274,7 +274,7 @@ impl Host {
 
     /// Loads, compiles and checks a plugin for a world.
     ///
-    /// `wit_version` is what the entry's `witVersion` says; of `limits` only the size of the component matters here. What a
+    /// `wit_version` is what the entry's `witVersion` says; of `limits` only the size of the component and what is printed matter here. What a
     /// plugin prints is bounded for everything that uses the returned value, so load it once for every entry.
     pub fn load<'a>(
         &self,
@@ -286,7 +286,7 @@ impl Host {
         let (name, bytes) = self.read(source.into(), wit_version, limits)?;
         let compiled = self.compile(&name, &bytes)?;
         self.check(&name, &compiled.component, world)?;
-        self.bind(name, compiled, world)
+        self.bind(name, compiled, world, limits)
     }
 
     /// Loads, compiles and checks a plugin for the world that its exports tell. Everything else is as with [`Self::load`].
@@ -300,7 +300,7 @@ impl Host {
         let compiled = self.compile(&name, &bytes)?;
         let world = v0_1::world_of(&self.shared.engine, &compiled.component);
         self.check(&name, &compiled.component, world)?;
-        self.bind(name, compiled, world)
+        self.bind(name, compiled, world, limits)
     }
 
     /// The name and the bytes of what looks like a component.
@@ -351,7 +351,13 @@ impl Host {
     }
 
     /// Makes a plugin of a component that was checked.
-    fn bind(&self, name: String, compiled: Compiled, world: World) -> Result<Plugin, LoadError> {
+    fn bind(
+        &self,
+        name: String,
+        compiled: Compiled,
+        world: World,
+        limits: &Limits,
+    ) -> Result<Plugin, LoadError> {
         let Compiled {
             component,
             digest,
@@ -375,7 +381,7 @@ impl Host {
             initial_bytes,
             compilation: Some(compilation),
             contract,
-            log_budget: Arc::new(LogBudget::new()),
+            log_budget: Arc::new(LogBudget::new(limits)),
         })
     }
 

@@ -19,7 +19,9 @@ use serde::{Deserialize, Serialize};
 
 pub use backup::{BackupJob, CompressionAlgorithm, CompressionSpec, Rollover, TopicSelection};
 pub use builtin::{BuiltinPlugin, HashAlgorithm, Repartitioning};
-pub use plugin::{PluginEntry, PluginErrorAction, PluginErrorPolicy, PluginLimits, PluginSource};
+pub use plugin::{
+    PluginEntry, PluginErrorAction, PluginErrorPolicy, PluginLimits, PluginSource, PluginStopRule,
+};
 pub use restore::{Incarnation, PartitionRange, RestoreJob, TimeRange, TopicMapping};
 pub(crate) use storage::azure_account;
 pub use storage::{S3Credentials, Secret, StorageLocation, StorageUrlError};

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{BuiltinPlugin, NameMatcher};
 
+/// Kafka's default for `max.message.bytes`.
+const DEFAULT_MAX_MESSAGE_BYTES: u64 = 1_048_588;
+
 /// One entry of a plugin chain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,6 +64,19 @@ pub struct PluginErrorPolicy {
     pub fault: PluginErrorAction,
     /// The record has a header key that WIT 0.1 cannot carry.
     pub header_key_not_utf8: PluginErrorAction,
+    /// When too many failures stop the topic-partition, whatever the actions say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_rule: Option<PluginStopRule>,
+}
+
+/// More than `max_failures` among the last `window` records of a topic-partition stop it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PluginStopRule {
+    /// How many failures are borne.
+    pub max_failures: u64,
+    /// How many records are looked back at, the failing one included.
+    pub window: u64,
 }
 
 impl Default for PluginErrorPolicy {
@@ -70,6 +86,7 @@ impl Default for PluginErrorPolicy {
             error: PluginErrorAction::Fail,
             fault: PluginErrorAction::Fail,
             header_key_not_utf8: PluginErrorAction::Fail,
+            stop_rule: None,
         }
     }
 }
@@ -82,11 +99,15 @@ pub enum PluginErrorAction {
     Fail,
     /// The record is left out and counted.
     Drop,
+    /// The record is put aside, with what happened to it.
+    DeadLetter,
+    /// The record goes on as it was given to the plugin.
+    PassThrough,
 }
 
 /// Bounds of one plugin entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct PluginLimits {
     /// Memory of one instance, in bytes.
     pub memory: u64,
@@ -96,6 +117,14 @@ pub struct PluginLimits {
     /// Time for one `init`.
     #[serde(rename = "init_timeout_ms", with = "super::duration_ms")]
     pub init_timeout: Duration,
+    /// What a record that is handed back may have, in bytes; one twice the size of what went in is always taken.
+    pub returned_record: u64,
+    /// What the component's file may have, in bytes.
+    pub component: u64,
+    /// What a line that the plugin prints may have, in bytes; the rest of it is cut.
+    pub log_line: u64,
+    /// How many lines a second the plugin may print; more are dropped, and counted.
+    pub log_lines_per_second: u64,
 }
 
 impl Default for PluginLimits {
@@ -104,6 +133,10 @@ impl Default for PluginLimits {
             memory: 256 * 1024 * 1024,
             record_timeout: Duration::from_secs(1),
             init_timeout: Duration::from_secs(10),
+            returned_record: 2 * DEFAULT_MAX_MESSAGE_BYTES,
+            component: 64 * 1024 * 1024,
+            log_line: 1024,
+            log_lines_per_second: 100,
         }
     }
 }

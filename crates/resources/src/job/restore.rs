@@ -29,6 +29,9 @@ pub struct RestoreJob {
     pub parallelism: Option<u32>,
     /// How many connections write to each broker; 0 is one for every partition under way, `None` what the engine finds best.
     pub max_producers: Option<u32>,
+    /// Put back what plugins of backups failed on and what was put aside, and not the records of the topics.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dead_letters: bool,
     /// The plugin chain, in order.
     pub plugins: Vec<PluginEntry>,
     /// Make target topics that are not there. Never for a mapping without preflight checks.
@@ -59,6 +62,7 @@ impl RestoreJob {
             legacy_offset_header: None,
             parallelism: None,
             max_producers: None,
+            dead_letters: false,
             plugins: Vec::new(),
             create_topics: false,
             allow_expiry: false,

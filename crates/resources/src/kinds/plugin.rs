@@ -192,7 +192,7 @@ object! {
         /// A header key that the contract cannot carry; `fail` where it is not given.
         "headerKeyNotUtf8" => header_key_not_utf8: Option<ErrorActionName>,
         /// How many failures among the last `window` records are borne.
-        "maxFailures" => max_failures: Option<Whole<0, { i64::MAX }>>,
+        "maxFailures" => max_failures: Option<Whole<0, 1_000_000>>,
         /// How many records `maxFailures` looks back at.
         "window" => window: Option<Whole<1, { i64::MAX }>>,
     }
@@ -203,6 +203,13 @@ fn check_error_policy(spec: &ErrorPolicySpec, at: &mut Place<'_>) {
     match (&spec.max_failures, &spec.window) {
         (Some(_), None) => at.problem_at("window", "missing, maxFailures counts within it"),
         (None, Some(_)) => at.problem_at("maxFailures", "missing, window is for it"),
+        (Some(failures), Some(window)) if failures.0 >= window.0 => at.problem_at(
+            "maxFailures",
+            format!(
+                "{} failures among {} records are never too many, make it less than window",
+                failures.0, window.0
+            ),
+        ),
         _ => {}
     }
 }
@@ -230,6 +237,14 @@ object! {
         "recordTimeout" => record_timeout: Option<Interval>,
         /// Time for one `init`; 10s where it is not given.
         "initTimeout" => init_timeout: Option<Interval>,
+        /// What a record that is handed back may have; twice Kafka's default for `max.message.bytes` where it is not given.
+        "returnedRecord" => returned_record: Option<Size>,
+        /// What the component's file may have; 64 MiB where it is not given.
+        "component" => component: Option<Size>,
+        /// What a printed line may have; 1 KiB where it is not given.
+        "logLine" => log_line: Option<Size>,
+        /// Printed lines a second; 100 where it is not given.
+        "logLinesPerSecond" => log_lines_per_second: Option<Whole<0, 1_000_000>>,
     }
 }
 

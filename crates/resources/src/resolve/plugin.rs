@@ -7,7 +7,7 @@ use super::builtin::builtin;
 use crate::decode::Place;
 use crate::job::{
     BuiltinPlugin, NameMatcher, PluginEntry, PluginErrorAction, PluginErrorPolicy, PluginLimits,
-    PluginSource,
+    PluginSource, PluginStopRule,
 };
 use crate::kinds::plugin::{ErrorActionName, ErrorPolicySpec, LimitsSpec, PluginSpec};
 use crate::problem::suggestion;
@@ -50,7 +50,7 @@ fn entry<'b>(
     claim: &dyn Fn(&str) -> Option<&'b Path>,
     at: &mut Place<'_>,
 ) -> Option<PluginEntry> {
-    let error_policy = policy(spec.error_policy.as_ref(), at);
+    let error_policy = policy(spec.error_policy.as_ref());
     let limits = limits(spec.limits.as_ref());
     let selectors = selectors(spec);
     let config = spec.spec.as_ref().map(|spec| spec.0.clone());
@@ -128,37 +128,28 @@ fn is_builtin(name: &str, direction: Direction, at: &mut Place<'_>) -> bool {
     false
 }
 
-fn policy(spec: Option<&ErrorPolicySpec>, at: &mut Place<'_>) -> PluginErrorPolicy {
+fn policy(spec: Option<&ErrorPolicySpec>) -> PluginErrorPolicy {
     let mut policy = PluginErrorPolicy::default();
     let Some(spec) = spec else { return policy };
-    at.within("errorPolicy", |at| {
-        let cells = [
-            ("rejected", spec.rejected, &mut policy.rejected),
-            ("error", spec.error, &mut policy.error),
-            ("fault", spec.fault, &mut policy.fault),
-            (
-                "headerKeyNotUtf8",
-                spec.header_key_not_utf8,
-                &mut policy.header_key_not_utf8,
-            ),
-        ];
-        for (key, chosen, cell) in cells {
-            match chosen {
-                None => {}
-                Some(ErrorActionName::Fail) => *cell = PluginErrorAction::Fail,
-                Some(ErrorActionName::Drop) => *cell = PluginErrorAction::Drop,
-                Some(other) => {
-                    let word = other.word();
-                    at.problem_at(
-                        key,
-                        format!("{word} is not supported yet, use fail or drop"),
-                    );
-                }
-            }
+    let cells = [
+        (spec.rejected, &mut policy.rejected),
+        (spec.error, &mut policy.error),
+        (spec.fault, &mut policy.fault),
+        (spec.header_key_not_utf8, &mut policy.header_key_not_utf8),
+    ];
+    for (chosen, cell) in cells {
+        match chosen {
+            None => {}
+            Some(ErrorActionName::Fail) => *cell = PluginErrorAction::Fail,
+            Some(ErrorActionName::Drop) => *cell = PluginErrorAction::Drop,
+            Some(ErrorActionName::DeadLetter) => *cell = PluginErrorAction::DeadLetter,
+            Some(ErrorActionName::PassThrough) => *cell = PluginErrorAction::PassThrough,
         }
-        if spec.max_failures.is_some() {
-            at.problem_at("maxFailures", "a stop rule is not supported yet");
-        }
+    }
+    let stop_rule = spec.max_failures.zip(spec.window);
+    policy.stop_rule = stop_rule.map(|(max_failures, window)| PluginStopRule {
+        max_failures: max_failures.0.unsigned_abs(),
+        window: window.0.unsigned_abs(),
     });
     policy
 }
@@ -174,6 +165,19 @@ fn limits(spec: Option<&LimitsSpec>) -> PluginLimits {
     }
     if let Some(timeout) = spec.init_timeout {
         limits.init_timeout = timeout.0;
+    }
+    let sizes = [
+        (spec.returned_record, &mut limits.returned_record),
+        (spec.component, &mut limits.component),
+        (spec.log_line, &mut limits.log_line),
+    ];
+    for (given, limit) in sizes {
+        if let Some(size) = given {
+            *limit = size.0;
+        }
+    }
+    if let Some(lines) = spec.log_lines_per_second {
+        limits.log_lines_per_second = lines.0.unsigned_abs();
     }
     limits
 }

@@ -8,8 +8,10 @@ use armory_kafka::Backoff;
 
 use super::super::partition::{Partition, Phase, Topic};
 use super::Control;
+use super::follow::with_plugins;
 use crate::backup::Until;
 use crate::error::sentence;
+use crate::plugins::PluginSet;
 use crate::{EngineError, Level};
 
 /// The first and the longest pause before a partition is opened again.
@@ -37,6 +39,15 @@ pub(super) struct Closed {
     why: String,
     /// Whether an older writer still commits: this one is to be first with the next commit, so that the older one learns of it.
     is_contested: bool,
+    /// Whether a plugin stopped it: then its plugins are loaded anew first.
+    reloads: bool,
+}
+
+/// What a closed partition goes on with.
+#[derive(Debug)]
+pub(super) struct Opened {
+    writer: PartitionWriter,
+    plugins: PluginSet,
 }
 
 impl Closed {
@@ -61,12 +72,14 @@ pub(super) struct LockedOut {
 }
 
 /// Whether a partition is somebody else's, while the rest of the archive may be ours.
-fn is_taken(error: &ArchiveError) -> bool {
+fn is_taken(error: &EngineError) -> bool {
     matches!(
         error,
-        ArchiveError::OwnedByOther { .. }
-            | ArchiveError::Fenced { .. }
-            | ArchiveError::Locked { .. }
+        EngineError::Archive(
+            ArchiveError::OwnedByOther { .. }
+                | ArchiveError::Fenced { .. }
+                | ArchiveError::Locked { .. }
+        )
     )
 }
 
@@ -75,6 +88,8 @@ fn may_pass(error: &EngineError, until: Until) -> bool {
     match error {
         // A right that was taken may be given again; who waits for an end is told at once.
         EngineError::Kafka(error) => error.is_about_access() && until == Until::Stopped,
+        // A plugin's next version may be better, or its next try; who waits for an end is told at once.
+        EngineError::Plugin { .. } | EngineError::PluginLoad(_) => until == Until::Stopped,
         EngineError::Archive(error) => {
             // An answer that does not follow is fetched again from the archive's end.
             error.is_retriable() || matches!(error, ArchiveError::NotContiguous { .. })
@@ -163,14 +178,29 @@ impl Control {
             self.fail(partition, format!("{name}: {why}"));
             return;
         }
-        partition.suspend();
+        let reloads = matches!(error, EngineError::Plugin { .. });
+        if reloads {
+            // What came before the record is sound, and was made by the plugins as they are now.
+            partition.pause(&self.shared);
+        } else {
+            partition.suspend();
+        }
         self.unassign(partition);
         self.unplaced.remove(&partition.key);
         self.ended.remove(&partition.key);
         let topic = Arc::clone(&partition.topic);
         let before = Some(Arc::clone(partition));
         let is_contested = matches!(error, EngineError::Archive(ArchiveError::Overtaken { .. }));
-        self.open_later(partition.key.clone(), topic, before, why, is_contested);
+        let closed = Closed {
+            topic,
+            before,
+            due: Instant::now(),
+            is_opening: false,
+            why,
+            is_contested,
+            reloads,
+        };
+        self.open_later(partition.key.clone(), closed);
     }
 
     fn has_patience(&self, key: &PartitionKey) -> bool {
@@ -181,14 +211,7 @@ impl Control {
                 .is_none_or(|patience| patience.openings < OPENINGS_ONCE)
     }
 
-    fn open_later(
-        &mut self,
-        key: PartitionKey,
-        topic: Arc<Topic>,
-        before: Option<Arc<Partition>>,
-        why: String,
-        is_contested: bool,
-    ) {
+    fn open_later(&mut self, key: PartitionKey, mut closed: Closed) {
         let patience = self
             .patience
             .entry(key.clone())
@@ -198,25 +221,16 @@ impl Control {
             });
         patience.openings += 1;
         let is_first = patience.openings == 1;
-        let mut due = Instant::now();
-        if !is_contested {
-            due += patience.backoff.next_delay();
+        if !closed.is_contested {
+            closed.due += patience.backoff.next_delay();
         }
         if is_first {
-            let name = format!("{}-{}", topic.name, key.partition);
+            let name = format!("{}-{}", closed.topic.name, key.partition);
             self.remark(
                 Level::Warning,
-                format!("{name} pauses and is opened again: {why}"),
+                format!("{name} pauses and is opened again: {}", closed.why),
             );
         }
-        let closed = Closed {
-            topic,
-            before,
-            due,
-            is_opening: false,
-            why,
-            is_contested,
-        };
         self.closed.insert(key, closed);
     }
 
@@ -226,26 +240,29 @@ impl Control {
         key: PartitionKey,
         topic: Arc<Topic>,
         before: Option<Arc<Partition>>,
-        error: ArchiveError,
+        error: EngineError,
     ) {
         let is_new_and_taken = before.is_none() && is_taken(&error);
-        let error = EngineError::from(error);
         self.met_damage |= error.is_damage();
         let why = sentence(&error);
+        let closed = |why| Closed {
+            topic: Arc::clone(&topic),
+            before: before.clone(),
+            due: Instant::now(),
+            is_opening: false,
+            why,
+            is_contested: false,
+            reloads: matches!(error, EngineError::PluginLoad(_)),
+        };
         // In a continuous backup somebody else's partition may become free when its writer ends.
         if is_new_and_taken && self.until == Until::Stopped {
             self.record(subject(&key), why.clone());
-            let closed = Closed {
-                topic,
-                before,
-                due: Instant::now() + ASK_OWNER_AGAIN,
-                is_opening: false,
-                why,
-                is_contested: false,
-            };
+            let mut closed = closed(why);
+            closed.due += ASK_OWNER_AGAIN;
             self.closed.insert(key, closed);
         } else if may_pass(&error, self.until) && !is_new_and_taken && self.has_patience(&key) {
-            self.open_later(key, topic, before, why, false);
+            let closed = closed(why);
+            self.open_later(key, closed);
         } else {
             let why = format!("{}-{}: {why}", topic.name, key.partition);
             match before {
@@ -265,23 +282,28 @@ impl Control {
                 continue;
             }
             closed.is_opening = true;
-            due.push((key.clone(), Arc::clone(&closed.topic)));
+            due.push((key.clone(), Arc::clone(&closed.topic), closed.reloads));
         }
-        for (key, topic) in due {
-            let options = self.writer_options(&topic);
+        for (key, topic, reloads) in due {
+            let (plugins, options) = (self.plugins.clone(), self.writer_options.clone());
             let archive = self.archive.clone();
             self.openings.spawn(async move {
-                let writer = PartitionWriter::open(&archive, key.clone(), options).await;
-                (key, writer)
+                let opening = async {
+                    let plugins = match reloads {
+                        true => plugins.reload(&key.topic).await?,
+                        false => plugins,
+                    };
+                    let options = with_plugins(&options, &plugins, &topic);
+                    let writer = PartitionWriter::open(&archive, key.clone(), options).await?;
+                    Ok(Opened { writer, plugins })
+                };
+                let opened = opening.await;
+                (key, opened)
             });
         }
     }
 
-    pub(super) fn on_opened(
-        &mut self,
-        key: PartitionKey,
-        opened: Result<PartitionWriter, ArchiveError>,
-    ) {
+    pub(super) fn on_opened(&mut self, key: PartitionKey, opened: Result<Opened, EngineError>) {
         // Given up, or of an incarnation that is gone, meanwhile.
         let Some(closed) = self.closed.remove(&key) else {
             return;
@@ -293,12 +315,18 @@ impl Control {
             ..
         } = closed;
         match opened {
-            Ok(writer) => {
+            Ok(Opened { writer, plugins }) => {
                 let at = writer.next_offset();
+                let chain = plugins.backup_chain(&key.topic);
+                let budget = &self.shared.budget;
                 let partition = match &before {
-                    Some(before) => before.opened_again(writer, &self.shared.budget),
-                    None => Partition::new(topic, key.clone(), writer, &self.shared.budget),
+                    Some(before) => before.opened_again(chain, writer, budget),
+                    None => Partition::new(topic, chain, key.clone(), writer, budget),
                 };
+                // What is opened from now on takes the newer ones, too; what is open goes on with those it has.
+                if !plugins.is(&self.plugins) {
+                    self.plugins = plugins;
+                }
                 partition.state().is_contested = is_contested;
                 let partition = Arc::new(partition);
                 self.failures.remove(&subject(&key));

@@ -12,10 +12,23 @@ use super::super::partition::{Partition, Topic};
 use super::Control;
 use crate::backup::Until;
 use crate::error::sentence;
+use crate::plugins::PluginSet;
 use crate::{EngineError, Level};
 
 /// Topics described, and partitions opened, at once. On an object store each of them waits for a few answers in a row.
 const OPENING: usize = 64;
+
+/// How a partition of the topic is written, with what these plugins leave of its records.
+pub(super) fn with_plugins(
+    options: &WriterOptions,
+    plugins: &PluginSet,
+    topic: &Topic,
+) -> WriterOptions {
+    WriterOptions {
+        plugin_digests: plugins.digests(&topic.name),
+        ..options.clone()
+    }
+}
 
 /// Whether an error concerns every topic of this archive.
 fn is_about_all(error: &EngineError) -> bool {
@@ -202,13 +215,19 @@ impl Control {
             self.known.insert(key.clone());
             match writer {
                 Ok(writer) => {
-                    let partition =
-                        Arc::new(Partition::new(topic, key, writer, &self.shared.budget));
+                    let chain = self.plugins.backup_chain(&key.topic);
+                    let partition = Arc::new(Partition::new(
+                        topic,
+                        chain,
+                        key,
+                        writer,
+                        &self.shared.budget,
+                    ));
                     self.insert(&partition);
                     self.want_placed(Arc::clone(&partition), "it is new".to_owned());
                     added.push(partition);
                 }
-                Err(error) => self.on_not_opened(key, topic, None, error),
+                Err(error) => self.on_not_opened(key, topic, None, error.into()),
             }
         }
         added
@@ -256,21 +275,16 @@ impl Control {
                 .snapshot_topic(&self.identity, &key, configs, info.partitions, now)
                 .await?;
         }
-        let chain = self.plugins.backup_chain(&meta.name);
         let topic = Topic {
             name: Arc::from(meta.name.as_str()),
             id: meta.id,
-            chain,
             compacted,
             rollover_bytes: self.job.rollover.size,
         };
         Ok((Arc::new(topic), Some(genesis.incarnation)))
     }
 
-    pub(super) fn writer_options(&self, topic: &Topic) -> WriterOptions {
-        WriterOptions {
-            plugin_digests: self.plugins.digests(&topic.name),
-            ..self.writer_options.clone()
-        }
+    fn writer_options(&self, topic: &Topic) -> WriterOptions {
+        with_plugins(&self.writer_options, &self.plugins, topic)
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use armory_archive::{GapCause, Location, TopicKey};
+use armory_archive::{GapCause, Location, PartitionWriter, TopicKey};
 use armory_broker::Broker;
 use armory_kafka::{Client, ClientConfig, NewTopic, TopicFilter};
 use armory_records::{BatchBuilder, BatchOptions};

@@ -122,7 +122,14 @@ async fn what_expired_before_is_left_out_and_what_is_pruned_later_is_told() {
     let mut resumed = plan_of(&archive, &folder).await;
     assert_eq!(resumed.left_out, [(0, 6)], "one that began now");
     resumed
-        .pin(&archive, &key, begun.lineage, begun.until, &begun.left_out)
+        .pin(
+            &archive,
+            &key,
+            begun.lineage,
+            begun.until,
+            &begun.left_out,
+            false,
+        )
         .await
         .expect("pinned");
     assert_eq!(resumed.records(), 9);

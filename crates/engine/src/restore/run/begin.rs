@@ -86,6 +86,7 @@ pub(super) async fn make_begin(
         format: FORMAT,
         id: beginning.id,
         archive: tools.archive.id().to_string(),
+        dead_letters: plan.variant.dead_letters,
         source_clusters,
         target_cluster: beginning.target_cluster,
         plugins: tools.plugin_records(),

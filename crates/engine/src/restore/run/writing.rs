@@ -50,6 +50,8 @@ pub(super) struct Writing<'a> {
     pub(super) already: u64,
     pub(super) records: u64,
     pub(super) bytes: u64,
+    /// How many of the sources that stopped were told of.
+    told_stopped: usize,
 }
 
 impl<'a> Writing<'a> {
@@ -76,6 +78,7 @@ impl<'a> Writing<'a> {
             already: 0,
             records: 0,
             bytes: 0,
+            told_stopped: 0,
         }
     }
 
@@ -170,6 +173,7 @@ impl<'a> Writing<'a> {
                 // One that panicked took its partitions along: waiting for them would have no end.
                 Some(ended) = self.lanes.join_next() => ended?,
                 _ = tick.tick() => {
+                    self.tell_stopped();
                     self.setup.observer.restore_progress(&self.progress());
                     if signed.elapsed() >= SIGN_OF_LIFE {
                         signed = Instant::now();
@@ -180,8 +184,17 @@ impl<'a> Writing<'a> {
                 }
             }
         }
+        self.tell_stopped();
         self.setup.observer.restore_progress(&self.progress());
         Ok(())
+    }
+
+    fn tell_stopped(&mut self) {
+        let stopped = self.setup.stopped.so_far();
+        for source in &stopped[self.told_stopped..] {
+            self.remark(source.text.clone());
+        }
+        self.told_stopped = stopped.len();
     }
 
     async fn on_outcome(&mut self, outcome: Outcome) {
@@ -247,6 +260,7 @@ impl<'a> Writing<'a> {
             bytes: self.bytes,
             bytes_total: partitions().map(plan::PartitionPlan::stored_bytes).sum(),
             filtered: self.setup.filtered.load(Ordering::Relaxed),
+            dead_lettered: self.setup.dead_lettered.load(Ordering::Relaxed),
         }
     }
 }
