@@ -18,5 +18,8 @@ pub mod restore;
 mod storage;
 
 pub use error::EngineError;
-pub use observer::{BackupProgress, Level, NoObserver, Observer, Remark, RestoreProgress};
+pub use observer::{
+    BackupDetails, BackupProgress, Level, NoObserver, Observer, PartitionDetails, PluginProgress,
+    Remark, RestoreProgress,
+};
 pub use storage::location;

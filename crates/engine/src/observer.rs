@@ -3,7 +3,10 @@
 //! Snapshots are taken a few times a second by the run's own clock, not per record, so an observer may
 //! draw, print or export them as it likes. What they count is durable unless a field says otherwise.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use armory_plugins::{CompilationCounters, EntryCounters};
 
 /// Watches a run. Every method has a default that does nothing.
 pub trait Observer: Send + Sync + 'static {
@@ -11,6 +14,14 @@ pub trait Observer: Send + Sync + 'static {
     fn backup_progress(&self, _progress: &BackupProgress) {}
     /// The restore as it stands.
     fn restore_progress(&self, _progress: &RestoreProgress) {}
+    /// Whether [`Self::backup_details`] and [`Self::plugin_progress`] are looked at; nothing is gathered for them otherwise.
+    fn wants_details(&self) -> bool {
+        false
+    }
+    /// The partitions of a backup as they stand, every two seconds.
+    fn backup_details(&self, _details: &BackupDetails) {}
+    /// What plugins have done, every two seconds.
+    fn plugin_progress(&self, _progress: &PluginProgress) {}
     /// Something that a user should know and that does not end the run: a gap, a new incarnation, a retry that takes long.
     fn remark(&self, _remark: &Remark) {}
 }
@@ -79,6 +90,8 @@ pub struct RestoreProgress {
     pub partitions: usize,
     /// Source partitions whose last record is in the target.
     pub partitions_done: usize,
+    /// Partitions that were given up, each with a remark.
+    pub partitions_failed: usize,
     /// Records in the target, acknowledged by its broker.
     pub records: u64,
     /// Records that the archive holds for this restore.
@@ -91,4 +104,47 @@ pub struct RestoreProgress {
     pub filtered: u64,
     /// Records that a plugin failed on and that were put aside in the archive.
     pub dead_lettered: u64,
+}
+
+/// The partitions of a backup as they stand.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BackupDetails {
+    /// Those that are followed.
+    pub partitions: Vec<PartitionDetails>,
+    /// Commits that this run made, those of gaps included.
+    pub commits: u64,
+    /// How long they took together, each from when its turn came.
+    pub commit_time: Duration,
+}
+
+/// One partition of a backup as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionDetails {
+    /// Topic.
+    pub topic: Arc<str>,
+    /// Partition.
+    pub partition: i32,
+    /// The offset (exclusive) up to which everything is durable in the archive.
+    pub durable_offset: i64,
+    /// The last high watermark heard of (exclusive); `None` while the leader has not answered.
+    pub high_watermark: Option<i64>,
+}
+
+impl PartitionDetails {
+    /// Offsets at the source that are not durable yet.
+    pub fn lag(&self) -> u64 {
+        let end = self.high_watermark.unwrap_or(self.durable_offset);
+        u64::try_from(end.saturating_sub(self.durable_offset)).unwrap_or(0)
+    }
+}
+
+/// What the plugins of a run have done so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PluginProgress {
+    /// For every plugin and topic.
+    pub entries: Vec<EntryCounters>,
+    /// How their components became machine code.
+    pub compilations: CompilationCounters,
+    /// Bytes of memory that all instances have together now.
+    pub instance_bytes: u64,
 }

@@ -12,7 +12,7 @@ use armory_plugins::{
 use armory_records::{Record, TimestampType};
 use armory_resources::job::{self, BuiltinPlugin, PluginEntry, PluginErrorAction, PluginSource};
 
-use crate::EngineError;
+use crate::{EngineError, PluginProgress};
 
 /// The plugins of a job, loaded and checked. Clones share them.
 #[derive(Debug, Clone)]
@@ -151,6 +151,18 @@ impl PluginSet {
             .filter(|(entry, _)| entry.selects(topic))
             .map(|(_, loaded)| loaded.plugin.digest().to_owned())
             .collect()
+    }
+
+    /// What the plugins have done so far.
+    pub(crate) fn progress(&self) -> PluginProgress {
+        let Some(loaded) = &self.loaded else {
+            return PluginProgress::default();
+        };
+        PluginProgress {
+            entries: loaded.host.counters(),
+            compilations: loaded.host.compilations(),
+            instance_bytes: loaded.host.instance_bytes(),
+        }
     }
 
     /// What the plugins are, in order.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
+use crate::counters::{Counts, EntryCounters, count};
 use crate::host::instance::Instance;
 use crate::lease::Lease;
 use crate::pool::SlotId;
@@ -53,6 +54,16 @@ impl Context {
     }
 }
 
+impl Context {
+    /// The topic that plugins are selected by, and counted for: the one that is backed up, or that is written to.
+    fn topic(&self) -> &str {
+        match self {
+            Self::Backup { topic } => topic,
+            Self::Restore { target_topic, .. } => target_topic,
+        }
+    }
+}
+
 impl fmt::Display for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -85,56 +96,12 @@ pub(crate) struct ChainState {
 pub(crate) struct Slot {
     pub(crate) id: SlotId,
     pub(crate) entry: Arc<Entry>,
-    pub(crate) counts: Counts,
+    pub(crate) counts: Arc<Counts>,
     /// What the stop rule counts, if there is one.
     pub(crate) failures: Option<Failures>,
     /// Bytes of the largest instance that was started or came back from a lease: what a fresh one is expected to need.
     pub(crate) largest_bytes: AtomicU64,
     warned_of_ignored_edits: AtomicBool,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Counts {
-    pub(crate) calls: AtomicU64,
-    pub(crate) accepted: AtomicU64,
-    pub(crate) filtered: AtomicU64,
-    pub(crate) errors: AtomicU64,
-    pub(crate) faults: AtomicU64,
-    pub(crate) header_keys_not_utf8: AtomicU64,
-    pub(crate) passed_through: AtomicU64,
-    pub(crate) dead_lettered: AtomicU64,
-    pub(crate) ignored_edits: AtomicU64,
-    pub(crate) starts: AtomicU64,
-    pub(crate) recycles: AtomicU64,
-}
-
-/// What an entry of a chain has done so far. All numbers only grow.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct EntryCounters {
-    /// The label of the entry.
-    pub plugin: String,
-    /// Calls of `transform`, replays included.
-    pub calls: u64,
-    /// Records accepted.
-    pub accepted: u64,
-    /// Records rejected.
-    pub filtered: u64,
-    /// Records that the plugin could not process, or sent to a partition that is not there.
-    pub errors: u64,
-    /// Faults; a record that faults twice counts twice.
-    pub faults: u64,
-    /// Records that could not be handed over, because a header key is not UTF-8.
-    pub header_keys_not_utf8: u64,
-    /// Records that were not accepted, and passed on as they were because the error policy says so.
-    pub passed_through: u64,
-    /// Records that were put aside because the error policy says so.
-    pub dead_lettered: u64,
-    /// Records of a backup whose partition or offset the plugin tried to change.
-    pub ignored_edits: u64,
-    /// Instances started.
-    pub starts: u64,
-    /// Instances replaced because of their age or size.
-    pub recycles: u64,
 }
 
 impl Chain {
@@ -151,7 +118,10 @@ impl Chain {
                 entry.label
             );
         }
-        let slots = entries.into_iter().map(Slot::new).collect();
+        let slots = entries
+            .into_iter()
+            .map(|entry| Slot::new(host, entry, &context))
+            .collect();
         let host = host.clone();
         Self {
             shared: Arc::new(ChainState {
@@ -199,7 +169,11 @@ impl Chain {
 
     /// What every entry has done so far, in order.
     pub fn counters(&self) -> Vec<EntryCounters> {
-        self.shared.slots.iter().map(Slot::counters).collect()
+        let topic = self.shared.context.topic();
+        let slots = self.shared.slots.iter();
+        slots
+            .map(|slot| slot.counts.read(&slot.entry.label, topic))
+            .collect()
     }
 }
 
@@ -248,32 +222,15 @@ impl ChainState {
 }
 
 impl Slot {
-    fn new(entry: Arc<Entry>) -> Self {
+    fn new(host: &Host, entry: Arc<Entry>, context: &Context) -> Self {
+        let registry = &host.shared().registry;
         Self {
             id: SlotId::next(),
-            counts: Counts::default(),
+            counts: registry.counts(&entry.label, context.topic()),
             failures: entry.policy.stop_rule.map(Failures::new),
             largest_bytes: AtomicU64::new(entry.plugin.initial_bytes()),
             warned_of_ignored_edits: AtomicBool::new(false),
             entry,
-        }
-    }
-
-    fn counters(&self) -> EntryCounters {
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        EntryCounters {
-            plugin: self.entry.label.clone(),
-            calls: read(&self.counts.calls),
-            accepted: read(&self.counts.accepted),
-            filtered: read(&self.counts.filtered),
-            errors: read(&self.counts.errors),
-            faults: read(&self.counts.faults),
-            header_keys_not_utf8: read(&self.counts.header_keys_not_utf8),
-            passed_through: read(&self.counts.passed_through),
-            dead_lettered: read(&self.counts.dead_lettered),
-            ignored_edits: read(&self.counts.ignored_edits),
-            starts: read(&self.counts.starts),
-            recycles: read(&self.counts.recycles),
         }
     }
 
@@ -302,6 +259,7 @@ impl Slot {
     pub(crate) fn note_size(&self, instance: &Instance) {
         self.largest_bytes
             .fetch_max(instance.bytes(), Ordering::Relaxed);
+        self.counts.note_instance(instance.bytes());
     }
 
     /// Counts an edit of a record's coordinates on a backup, and warns of the first.
@@ -315,8 +273,4 @@ impl Slot {
             );
         }
     }
-}
-
-pub(crate) fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
 }

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
-use crate::chain::{ChainState, Context, count};
+use crate::chain::{ChainState, Context};
+use crate::counters::count;
 use crate::host::contract::{GuestRecord, Outcome, Returned};
-use crate::host::instance::{Fault, Instance};
+use crate::host::instance::{Fault, Instance, Wear};
 use crate::{Action, Failed, FailureClass, OwnedRecord, Phase, PluginError, RecordRef, Verdict};
 
 /// An instance of every entry of a chain, for one batch of one partition. Dropping it lets the instances rest.
@@ -180,11 +182,15 @@ impl Lease {
             );
         }
         let second = self.call_once(index, told)?;
-        Ok(second.map_err(|Fault { message, backtrace }| Failure {
-            class: FailureClass::Fault,
-            message,
-            backtrace,
-        }))
+        Ok(second.map_err(
+            |Fault {
+                 message, backtrace, ..
+             }| Failure {
+                class: FailureClass::Fault,
+                message,
+                backtrace,
+            },
+        ))
     }
 
     /// Calls an entry with a record. An inner error is a fault; the instance is gone.
@@ -196,13 +202,23 @@ impl Lease {
         self.instance(index)?;
         let slot = &self.chain.slots[index];
         let instance = self.instances[index].as_mut().expect("just made sure of");
-        count(&slot.counts.calls);
+        let began = Instant::now();
         let outcome = instance.transform(&slot.entry, told);
-        if outcome.is_err() {
-            self.instances[index] = None;
-        } else if instance.is_worn(&slot.entry) {
-            count(&slot.counts.recycles);
-            self.instances[index] = None;
+        slot.counts.note_call(began.elapsed());
+        match &outcome {
+            Err(fault) => {
+                slot.counts.note_fault(fault.kind);
+                self.instances[index] = None;
+            }
+            Ok(_) => {
+                if let Some(wear) = instance.wear(&slot.entry) {
+                    count(&slot.counts.recycles);
+                    if wear == Wear::Size {
+                        count(&slot.counts.recycles_for_size);
+                    }
+                    self.instances[index] = None;
+                }
+            }
         }
         Ok(outcome)
     }

@@ -20,6 +20,7 @@ mod builtin;
 mod cache;
 mod chain;
 mod config_text;
+mod counters;
 mod error;
 mod host;
 mod inspect;
@@ -34,10 +35,14 @@ pub use builtin::{
     Builtin, HashAlgorithm, Hashing, RecordPart, Repartitioning, SchemaMapping, TargetFacts,
     murmur2,
 };
-pub use chain::{Chain, Context, Entry, EntryCounters};
+pub use chain::{Chain, Context, Entry};
 pub use config_text::config_text;
+pub use counters::{EntryCounters, FaultKind, Latency};
 pub use error::{HostError, LoadError, Phase, PluginError};
-pub use host::{Compilation, Export, Host, HostOptions, Inspection, Plugin, Source, Start, World};
+pub use host::{
+    Compilation, CompilationCounters, Export, Host, HostOptions, Inspection, Plugin, Source, Start,
+    World,
+};
 pub use lease::Lease;
 pub use limits::Limits;
 pub use policy::{Action, ErrorPolicy, FailureClass, StopRule};

@@ -145,6 +145,12 @@ impl Pool {
         drop(given_up);
     }
 
+    /// Bytes that are booked: by instances at rest and by leases.
+    pub(crate) fn bytes(&self) -> u64 {
+        let books = self.lock();
+        books.idle_bytes + books.leased_bytes
+    }
+
     fn lock(&self) -> MutexGuard<'_, Books> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }

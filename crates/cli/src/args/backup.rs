@@ -6,7 +6,7 @@ use armory_resources::job::{
 use armory_resources::scalar::{check_topic_name, parse_duration, parse_size};
 use clap::Args;
 
-use super::connect::{Documents, KafkaFlags, StorageFlags, parse_storage};
+use super::connect::{Documents, KafkaFlags, MetricsFlag, StorageFlags, parse_storage};
 use super::plugin::{PluginFlag, parse_plugin};
 use crate::output::Format;
 
@@ -149,6 +149,9 @@ pub(crate) struct BackupArguments {
     /// How the summary at the end is printed
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
     pub(crate) output: Format,
+
+    #[command(flatten)]
+    pub(crate) metrics: MetricsFlag,
 
     #[command(flatten)]
     pub(crate) s3: StorageFlags,

@@ -4,7 +4,7 @@ use armory_resources::job::{StorageLocation, TopicMapping};
 use armory_resources::scalar::{check_topic_name, parse_size};
 use clap::Args;
 
-use super::connect::{Documents, KafkaFlags, StorageFlags, parse_storage};
+use super::connect::{Documents, KafkaFlags, MetricsFlag, StorageFlags, parse_storage};
 use super::plugin::{PluginFlag, parse_plugin};
 use crate::output::Format;
 
@@ -93,6 +93,9 @@ pub(crate) struct RestoreArguments {
     /// How the summary at the end, or the findings of a dry run, are printed
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
     pub(crate) output: Format,
+
+    #[command(flatten)]
+    pub(crate) metrics: MetricsFlag,
 
     #[command(flatten)]
     pub(crate) s3: StorageFlags,

@@ -4,17 +4,19 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use armory_engine::backup::{self, BackupSummary, Until};
-use armory_engine::{BackupProgress, Observer, Remark};
+use armory_engine::{BackupDetails, BackupProgress, Observer, PluginProgress, Remark};
 use armory_resources::job::BackupJob;
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::plugin_report::PluginReport;
 use super::restore::tell;
 use crate::args::BackupArguments;
 use crate::console::{Console, Progress};
 use crate::exit::{self, Exit};
 use crate::format::{count, plural, rate, size};
+use crate::metrics::Metrics;
 use crate::output::{self, Format};
 use crate::{jobs, signals};
 
@@ -25,12 +27,17 @@ pub(super) async fn run(arguments: BackupArguments, console: &Console) -> anyhow
     } else {
         Until::Stopped
     };
+    let address = arguments.metrics.metrics_address;
     let jobs = jobs::backup_jobs(arguments)?;
+    let names = jobs.iter().map(|job| job.name.as_str());
+    let metrics = Metrics::serve(address, names, []).await?;
     let stop = signals::stop_token("stopping: what was read is committed first")?;
     let mut runs = JoinSet::new();
     for (position, job) in jobs.into_iter().enumerate() {
         let observer = Arc::new(BackupObserver {
             progress: console.progress(job.name.clone()),
+            name: job.name.clone(),
+            metrics: metrics.clone(),
         });
         let stop = stop.clone();
         runs.spawn(async move { (position, run_one(job, until, observer, stop).await) });
@@ -69,9 +76,10 @@ async fn run_one(
         job.topics,
         job.source.bootstrap_servers()
     );
-    let summary = backup::run(job, until, observer, stop)
-        .await
-        .with_context(|| format!("backup {name} failed"))?;
+    let metrics = observer.metrics.clone();
+    let result = backup::run(job, until, observer, stop).await;
+    metrics.backup_ended(&name, result.is_ok());
+    let summary = result.with_context(|| format!("backup {name} failed"))?;
     Ok(BackupReport::new(name, storage, summary))
 }
 
@@ -106,6 +114,8 @@ struct BackupReport {
     segments: u64,
     stored_bytes: u64,
     elapsed_seconds: f64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    plugins: Vec<PluginReport>,
     /// What open transactions kept out.
     unstable: Vec<Unstable>,
 }
@@ -142,6 +152,7 @@ impl BackupReport {
             segments: summary.segments,
             stored_bytes: summary.stored_bytes,
             elapsed_seconds: summary.elapsed.as_secs_f64(),
+            plugins: PluginReport::all(&summary.plugins),
             unstable: unstable.collect(),
         }
     }
@@ -166,6 +177,10 @@ impl BackupReport {
                 count(self.dead_lettered)
             ));
         }
+        for plugin in &self.plugins {
+            text.push_str("\n  ");
+            text.push_str(&plugin.for_people());
+        }
         for range in &self.unstable {
             text.push_str(&format!(
                 "\n  not read: {} partition {}, offsets {} to {}: a transaction is open there",
@@ -186,9 +201,11 @@ fn print(format: Format, reports: &Vec<BackupReport>) -> anyhow::Result<()> {
     })
 }
 
-/// Shows a backup on the console.
+/// Shows a backup on the console, and to those who watch its metrics.
 struct BackupObserver {
     progress: Progress,
+    name: String,
+    metrics: Metrics,
 }
 
 impl Observer for BackupObserver {
@@ -206,6 +223,19 @@ impl Observer for BackupObserver {
             words.push_str(&format!(", {} failed", progress.partitions_failed));
         }
         self.progress.tell(None, &words);
+        self.metrics.backup_progress(&self.name, progress);
+    }
+
+    fn wants_details(&self) -> bool {
+        self.metrics.is_kept()
+    }
+
+    fn backup_details(&self, details: &BackupDetails) {
+        self.metrics.backup_details(&self.name, details);
+    }
+
+    fn plugin_progress(&self, progress: &PluginProgress) {
+        self.metrics.backup_plugins(&self.name, progress);
     }
 
     fn remark(&self, remark: &Remark) {

@@ -7,6 +7,7 @@ mod findings;
 mod groups;
 mod inspect;
 mod plugin;
+mod plugin_report;
 mod prune;
 mod reference;
 mod restore;

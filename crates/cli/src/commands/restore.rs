@@ -6,26 +6,31 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use armory_engine::restore::{self, RestoreSummary};
-use armory_engine::{Level, Observer, Remark, RestoreProgress};
+use armory_engine::{Level, Observer, PluginProgress, Remark, RestoreProgress};
 use armory_resources::job::RestoreJob;
 use serde::Serialize;
 
 use super::backup::finish;
+use super::plugin_report::PluginReport;
 use crate::args::RestoreArguments;
 use crate::console::{Console, Progress};
 use crate::exit::Exit;
 use crate::format::{count, plural, rate};
+use crate::metrics::Metrics;
 use crate::output::{self, Format};
 use crate::{jobs, signals};
 
 pub(super) async fn run(arguments: RestoreArguments, console: &Console) -> anyhow::Result<Exit> {
     let format = arguments.output;
     let dry_run = arguments.dry_run;
+    let address = arguments.metrics.metrics_address;
     let jobs = jobs::restore_jobs(arguments)?;
     if dry_run {
         return preflight::run(jobs, format, console).await;
     }
     let stop = signals::stop_token("stopping: what was read is committed first")?;
+    let names = jobs.iter().map(|job| job.name.as_str());
+    let metrics = Metrics::serve(address, [], names).await?;
     let mut done = Vec::new();
     let mut failed = Vec::new();
     // One after another: each has the whole memory, and two of them may write one topic.
@@ -36,6 +41,8 @@ pub(super) async fn run(arguments: RestoreArguments, console: &Console) -> anyho
         }
         let observer = Arc::new(RestoreObserver {
             progress: console.progress(job.name.clone()),
+            name: job.name.clone(),
+            metrics: metrics.clone(),
         });
         match run_one(job, observer, stop.clone()).await {
             Ok(report) => done.push(report),
@@ -59,9 +66,10 @@ async fn run_one(
         job.storage,
         job.sink.bootstrap_servers()
     );
-    let summary = restore::run(job, observer, stop)
-        .await
-        .with_context(|| format!("restore {name} failed"))?;
+    let metrics = observer.metrics.clone();
+    let result = restore::run(job, observer, stop).await;
+    metrics.restore_ended(&name, result.is_ok());
+    let summary = result.with_context(|| format!("restore {name} failed"))?;
     Ok(RestoreReport::new(name, summary))
 }
 
@@ -77,6 +85,8 @@ struct RestoreReport {
     bytes_this_run: u64,
     filtered: u64,
     dead_lettered: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    plugins: Vec<PluginReport>,
     was_complete: bool,
     elapsed_seconds: f64,
 }
@@ -109,6 +119,7 @@ impl RestoreReport {
             bytes_this_run: summary.bytes_this_run,
             filtered: summary.filtered,
             dead_lettered: summary.dead_lettered,
+            plugins: PluginReport::all(&summary.plugins),
             was_complete: summary.was_complete,
             elapsed_seconds: summary.elapsed.as_secs_f64(),
         }
@@ -149,6 +160,10 @@ impl RestoreReport {
                 plural(topic.records, "record"),
             ));
         }
+        for plugin in &self.plugins {
+            text.push_str("\n  ");
+            text.push_str(&plugin.for_people());
+        }
         text
     }
 }
@@ -160,9 +175,11 @@ fn print(format: Format, reports: &Vec<RestoreReport>) -> anyhow::Result<()> {
     })
 }
 
-/// Shows a restore on the console.
+/// Shows a restore on the console, and to those who watch its metrics.
 struct RestoreObserver {
     progress: Progress,
+    name: String,
+    metrics: Metrics,
 }
 
 impl Observer for RestoreObserver {
@@ -180,6 +197,15 @@ impl Observer for RestoreObserver {
             progress.records_total,
         ));
         self.progress.tell(done, &words);
+        self.metrics.restore_progress(&self.name, progress);
+    }
+
+    fn wants_details(&self) -> bool {
+        self.metrics.is_kept()
+    }
+
+    fn plugin_progress(&self, progress: &PluginProgress) {
+        self.metrics.restore_plugins(&self.name, progress);
     }
 
     fn remark(&self, remark: &Remark) {

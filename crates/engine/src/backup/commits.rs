@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use armory_archive::{ArchiveError, Committed, PartitionKey};
 use tokio::task::{JoinError, JoinSet};
@@ -16,6 +17,8 @@ const PARALLEL: usize = 16;
 pub(crate) struct Finished {
     pub(crate) partition: Arc<Partition>,
     pub(crate) result: Result<Committed, ArchiveError>,
+    /// How long it took.
+    pub(crate) took: Duration,
 }
 
 /// Segments on their way into the archive.
@@ -52,7 +55,10 @@ impl Commits {
     /// Waits for the next commit to end. `None`: nothing is under way.
     pub(crate) async fn next(&mut self) -> Option<Result<Finished, JoinError>> {
         let finished = self.running.join_next().await?;
-        if let Ok(Finished { partition, result }) = &finished {
+        if let Ok(Finished {
+            partition, result, ..
+        }) = &finished
+        {
             let queue = self
                 .waiting
                 .get_mut(&partition.key)
@@ -78,9 +84,14 @@ impl Commits {
         {
             let chain = partition.state().writer.chain();
             self.running.spawn(async move {
+                let began = Instant::now();
                 let result = chain.commit(segment).await;
                 drop(charge);
-                Finished { partition, result }
+                Finished {
+                    partition,
+                    result,
+                    took: began.elapsed(),
+                }
             });
         }
     }

@@ -27,7 +27,9 @@ use super::{BackupSummary, Until};
 use crate::budget::Budget;
 use crate::error::sentence;
 use crate::plugins::PluginSet;
-use crate::{BackupProgress, EngineError, Level, Observer, Remark};
+use crate::{
+    BackupDetails, BackupProgress, EngineError, Level, Observer, PartitionDetails, Remark,
+};
 use failures::{Closed, LockedOut, Opened, Patience, Subject};
 use place::Unplaced;
 
@@ -35,6 +37,8 @@ use place::Unplaced;
 const TICK: Duration = Duration::from_millis(250);
 /// Ticks between two flushes: what a power cut may take from a folder is about this long.
 const TICKS_PER_FLUSH: u32 = 4;
+/// Ticks between two looks at every partition and plugin, for an observer that wants them.
+const TICKS_PER_DETAILS: u32 = 8;
 /// Ticks between two hints where the chains end. After a crash what was committed since the last one is found by asking for one
 /// manifest after the other.
 const TICKS_PER_HEAD: u32 = 1200;
@@ -240,6 +244,9 @@ impl Control {
                     }
                     self.remark_on_unplaced();
                     self.observer.backup_progress(&self.progress());
+                    if ticks % TICKS_PER_DETAILS == 1 {
+                        self.tell_details();
+                    }
                 }
             }
             // Somebody who is locked out does not knock all the time.
@@ -315,7 +322,7 @@ impl Control {
         match finished.result {
             Ok(committed) => {
                 self.patience.remove(&finished.partition.key);
-                self.shared.counters.committed(&committed);
+                self.shared.counters.committed(&committed, finished.took);
                 self.unhinted += 1;
             }
             Err(error) => self.on_failure(&finished.partition, &error.into()),
@@ -452,6 +459,28 @@ impl Control {
         }
     }
 
+    fn tell_details(&self) {
+        if !self.observer.wants_details() {
+            return;
+        }
+        let counts = self.shared.counters.read();
+        let partitions = self.partitions().map(|partition| {
+            let state = partition.state();
+            PartitionDetails {
+                topic: Arc::clone(&partition.topic.name),
+                partition: partition.index,
+                durable_offset: state.writer.durable_offset(),
+                high_watermark: Some(state.high_watermark).filter(|end| *end >= 0),
+            }
+        });
+        self.observer.backup_details(&BackupDetails {
+            partitions: partitions.collect(),
+            commits: counts.commits,
+            commit_time: counts.commit_time,
+        });
+        self.observer.plugin_progress(&self.plugins.progress());
+    }
+
     fn drain_events(&mut self) {
         while let Ok(event) = self.events.try_recv() {
             self.on_event(event);
@@ -490,6 +519,7 @@ impl Control {
             .await?;
         let progress = self.progress();
         self.observer.backup_progress(&progress);
+        self.tell_details();
         let BackupProgress {
             records,
             bytes,
@@ -509,6 +539,7 @@ impl Control {
             dead_lettered,
             segments,
             stored_bytes,
+            plugins: self.plugins.progress().entries,
             elapsed,
             ..std::mem::take(&mut self.summary)
         };

@@ -1,6 +1,7 @@
 //! What a backup has taken in and stored, counted a batch or a segment at a time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use armory_archive::Committed;
 use armory_records::BatchHeader;
@@ -15,6 +16,8 @@ pub(crate) struct Counters {
     dead_lettered: AtomicU64,
     segments: AtomicU64,
     stored_bytes: AtomicU64,
+    commits: AtomicU64,
+    commit_nanos: AtomicU64,
 }
 
 /// The counters at one moment.
@@ -26,6 +29,8 @@ pub(crate) struct Counts {
     pub(crate) dead_lettered: u64,
     pub(crate) segments: u64,
     pub(crate) stored_bytes: u64,
+    pub(crate) commits: u64,
+    pub(crate) commit_time: Duration,
 }
 
 impl Counters {
@@ -46,7 +51,10 @@ impl Counters {
             .fetch_add(left_out.dead_letters.len() as u64, Ordering::Relaxed);
     }
 
-    pub(crate) fn committed(&self, committed: &Committed) {
+    pub(crate) fn committed(&self, committed: &Committed, took: Duration) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.commit_nanos.fetch_add(nanos, Ordering::Relaxed);
         if committed.stored_bytes > 0 {
             self.segments.fetch_add(1, Ordering::Relaxed);
             self.stored_bytes
@@ -62,6 +70,8 @@ impl Counters {
             dead_lettered: self.dead_lettered.load(Ordering::Relaxed),
             segments: self.segments.load(Ordering::Relaxed),
             stored_bytes: self.stored_bytes.load(Ordering::Relaxed),
+            commits: self.commits.load(Ordering::Relaxed),
+            commit_time: Duration::from_nanos(self.commit_nanos.load(Ordering::Relaxed)),
         }
     }
 }

@@ -19,6 +19,7 @@ mod transform;
 use std::sync::Arc;
 use std::time::Duration;
 
+use armory_plugins::EntryCounters;
 use armory_resources::job::BackupJob;
 use tokio_util::sync::CancellationToken;
 
@@ -56,6 +57,8 @@ pub struct BackupSummary {
     /// Partitions whose last stable offset lay below their high watermark when the run began: an open transaction keeps
     /// what lies between (last stable offset inclusive, high watermark exclusive) out of this backup.
     pub unstable: Vec<UnstableRange>,
+    /// What every plugin did on every topic.
+    pub plugins: Vec<EntryCounters>,
     /// How long it took.
     pub elapsed: Duration,
 }

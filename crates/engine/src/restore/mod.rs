@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use armory_archive::{Archive, DeadLetters, PartitionKey};
+use armory_plugins::EntryCounters;
 use armory_resources::job::RestoreJob;
 use tokio_util::sync::CancellationToken;
 
@@ -49,6 +50,8 @@ pub struct RestoreSummary {
     pub filtered: u64,
     /// Records that plugins failed on in this run and that were put aside.
     pub dead_lettered: u64,
+    /// What every plugin did on every topic in this run.
+    pub plugins: Vec<EntryCounters>,
     /// Whether everything had been restored by an earlier run.
     pub was_complete: bool,
     /// How long it took.

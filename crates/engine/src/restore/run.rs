@@ -204,6 +204,7 @@ impl Setup {
             bytes_this_run: bytes,
             filtered: self.filtered.load(Ordering::Relaxed),
             dead_lettered: self.dead_lettered.load(Ordering::Relaxed),
+            plugins: self.tools.plugins.progress().entries,
             was_complete: false,
             elapsed: self.started.elapsed(),
         };

@@ -10,7 +10,7 @@ use super::clock::Deadline;
 use super::contract::{Guest, GuestRecord, Outcome};
 use super::guest_state::{self, GuestState};
 use super::wasi::WaitedTooLong;
-use crate::{Context, Entry, FailureClass, Limits, Phase, Plugin};
+use crate::{Context, Entry, FailureClass, FaultKind, Limits, Phase, Plugin};
 
 /// Frames of a guest's backtrace that an error text shows.
 const MAX_FRAMES: usize = 8;
@@ -48,6 +48,8 @@ impl std::fmt::Debug for Instance {
 /// A call that broke off: the instance must not be used again.
 #[derive(Debug)]
 pub(crate) struct Fault {
+    /// Which limit it met, or that it trapped.
+    pub(crate) kind: FaultKind,
     /// What happened, and where in the guest.
     pub(crate) message: String,
     /// The guest's functions, innermost first, as far as they have names.
@@ -124,6 +126,7 @@ impl Instance {
             Ok(Outcome::Error(message)) => Ok(Outcome::Error(clip(message))),
             Ok(outcome) => Ok(outcome),
             Err(error) => Err(Fault {
+                kind: kind_of(&error, &self.store),
                 message: describe(&error, &self.store, time, room),
                 backtrace: frames(&error).take(MAX_KEPT_FRAMES).collect(),
             }),
@@ -143,11 +146,25 @@ impl Instance {
         self.store.data().memory().bytes() as u64
     }
 
-    /// Whether the instance has grown or served so much that a fresh one should take its place.
-    pub(crate) fn is_worn(&self, entry: &Entry) -> bool {
-        self.calls >= entry.limits.records_per_instance
-            || self.store.data().memory().bytes() >= self.watermark
+    /// Why a fresh one should take the instance's place, if it should.
+    pub(crate) fn wear(&self, entry: &Entry) -> Option<Wear> {
+        if self.store.data().memory().bytes() >= self.watermark {
+            Some(Wear::Size)
+        } else if self.calls >= entry.limits.records_per_instance {
+            Some(Wear::Age)
+        } else {
+            None
+        }
     }
+}
+
+/// Why an instance is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wear {
+    /// It has served many records.
+    Age,
+    /// It has grown.
+    Size,
 }
 
 /// Instantiates a plugin in a store of its own, under its limits. An error is the text of a fault.
@@ -177,6 +194,24 @@ fn clip(mut message: String) -> String {
     message
 }
 
+fn kind_of(error: &wasmtime::Error, store: &Store<GuestState>) -> FaultKind {
+    if store.data().memory().refused_over().is_some() {
+        FaultKind::Memory
+    } else if is_late(error) {
+        FaultKind::Time
+    } else if error.is::<I32Exit>() {
+        FaultKind::Exit
+    } else if error.root_cause().to_string().contains(OUT_OF_ROOM) {
+        FaultKind::TooLarge
+    } else {
+        FaultKind::Trap
+    }
+}
+
+fn is_late(error: &wasmtime::Error) -> bool {
+    error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) || error.is::<WaitedTooLong>()
+}
+
 /// The text of a fault: what happened, in words that say which limit it was, and where in the guest.
 fn describe(
     error: &wasmtime::Error,
@@ -185,16 +220,15 @@ fn describe(
     room: usize,
 ) -> String {
     let cause = error.root_cause().to_string();
-    let mut text =
-        if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) || error.is::<WaitedTooLong>() {
-            format!("did not finish within {time:?}")
-        } else if let Some(exit) = error.downcast_ref::<I32Exit>() {
-            format!("called exit with code {}", exit.0)
-        } else if cause.contains(OUT_OF_ROOM) {
-            format!("handed over more than {room} bytes")
-        } else {
-            cause
-        };
+    let mut text = if is_late(error) {
+        format!("did not finish within {time:?}")
+    } else if let Some(exit) = error.downcast_ref::<I32Exit>() {
+        format!("called exit with code {}", exit.0)
+    } else if cause.contains(OUT_OF_ROOM) {
+        format!("handed over more than {room} bytes")
+    } else {
+        cause
+    };
     if let Some(limit) = store.data().memory().refused_over() {
         text.push_str(&format!(
             "; it asked for more than its limit of {limit} bytes of memory"

@@ -13,6 +13,7 @@ use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
@@ -24,8 +25,9 @@ use self::contract::Contract;
 use self::guest_state::GuestState;
 use self::logs::LogBudget;
 use crate::cache::Cache;
+use crate::counters::Registry;
 use crate::pool::Pool;
-use crate::{HostError, Limits, LoadError, inspect};
+use crate::{EntryCounters, HostError, Limits, LoadError, inspect};
 
 pub use self::inspection::{Export, Inspection, Start};
 
@@ -83,6 +85,10 @@ pub(crate) struct Shared {
     cache: Option<Cache>,
     pub(crate) clock: Clock,
     pub(crate) pool: Pool,
+    pub(crate) registry: Registry,
+    /// Components that were compiled, and those that were found in the cache.
+    compiled: AtomicU64,
+    from_cache: AtomicU64,
 }
 
 impl fmt::Debug for Host {
@@ -205,6 +211,15 @@ pub struct Compilation {
     pub time: Duration,
 }
 
+/// How many components became machine code in which way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CompilationCounters {
+    /// Compiled.
+    pub compiled: u64,
+    /// Found in the cache.
+    pub from_cache: u64,
+}
+
 impl Plugin {
     /// A restore plugin that was not loaded from a component.
     pub(crate) fn of_contract(name: &str, digest: &str, contract: Arc<dyn Contract>) -> Self {
@@ -268,6 +283,9 @@ impl Host {
                 cache,
                 clock,
                 pool,
+                registry: Registry::default(),
+                compiled: AtomicU64::new(0),
+                from_cache: AtomicU64::new(0),
             }),
         })
     }
@@ -333,6 +351,11 @@ impl Host {
             None => Component::from_binary(engine, bytes).map(|component| (component, false)),
         };
         let (component, from_cache) = compiled.map_err(|error| invalid(name, &error))?;
+        let counter = match from_cache {
+            true => &self.shared.from_cache,
+            false => &self.shared.compiled,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
         Ok(Compiled {
             component,
             digest,
@@ -383,6 +406,25 @@ impl Host {
             contract,
             log_budget: Arc::new(LogBudget::new(limits)),
         })
+    }
+
+    /// What has been done with every plugin on every topic, by all chains of this host, also by those that are gone. Sorted by
+    /// plugin and topic.
+    pub fn counters(&self) -> Vec<EntryCounters> {
+        self.shared.registry.read()
+    }
+
+    /// How components became machine code so far.
+    pub fn compilations(&self) -> CompilationCounters {
+        CompilationCounters {
+            compiled: self.shared.compiled.load(Ordering::Relaxed),
+            from_cache: self.shared.from_cache.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Bytes of memory that the instances of all plugins have together, those at rest included.
+    pub fn instance_bytes(&self) -> u64 {
+        self.shared.pool.bytes()
     }
 
     pub(crate) fn engine(&self) -> &Engine {

@@ -26,6 +26,8 @@ const MANY_LANES: usize = 64;
 /// How often a running restore signs its report.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(250);
+/// Ticks between two looks at the plugins, for an observer that wants them.
+const TICKS_PER_DETAILS: u32 = 8;
 
 /// The part of a restore in which records are on their way.
 pub(super) struct Writing<'a> {
@@ -164,6 +166,7 @@ impl<'a> Writing<'a> {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut signed = Instant::now();
+        let mut ticks = 0_u32;
         while !self.under_way.is_empty() {
             tokio::select! {
                 outcome = self.outcomes.recv() => {
@@ -175,6 +178,10 @@ impl<'a> Writing<'a> {
                 _ = tick.tick() => {
                     self.tell_stopped();
                     self.setup.observer.restore_progress(&self.progress());
+                    if ticks.is_multiple_of(TICKS_PER_DETAILS) {
+                        self.tell_plugins();
+                    }
+                    ticks = ticks.wrapping_add(1);
                     if signed.elapsed() >= SIGN_OF_LIFE {
                         signed = Instant::now();
                         // Fails when another process went on with this restore.
@@ -186,6 +193,7 @@ impl<'a> Writing<'a> {
         }
         self.tell_stopped();
         self.setup.observer.restore_progress(&self.progress());
+        self.tell_plugins();
         Ok(())
     }
 
@@ -195,6 +203,13 @@ impl<'a> Writing<'a> {
             self.remark(source.text.clone());
         }
         self.told_stopped = stopped.len();
+    }
+
+    fn tell_plugins(&self) {
+        let observer = &self.setup.observer;
+        if observer.wants_details() {
+            observer.plugin_progress(&self.setup.tools.plugins.progress());
+        }
     }
 
     async fn on_outcome(&mut self, outcome: Outcome) {
@@ -255,6 +270,7 @@ impl<'a> Writing<'a> {
             topics: plan.topics.len(),
             partitions: partitions().filter(|plan| plan.records() > 0).count(),
             partitions_done: self.done,
+            partitions_failed: self.failed.len(),
             records: self.already + self.records,
             records_total: plan.topics.iter().map(plan::TopicPlan::records).sum(),
             bytes: self.bytes,
