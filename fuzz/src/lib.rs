@@ -4,4 +4,6 @@
 
 pub mod archive;
 pub mod batches;
+#[cfg(feature = "components")]
+pub mod components;
 pub mod resources;

@@ -2,14 +2,18 @@
 
 use anyhow::{Context, Result, bail};
 use armory_testkit::guests;
-use clap::Args;
+use clap::{Args, ValueEnum};
 
+use crate::bench_plugins;
 use crate::commands::{cargo, installed, root, run as run_command};
 use crate::setup;
 
 /// What to measure.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
+    /// Something else than backups and restores
+    #[arg(value_name = "WHAT", value_enum)]
+    what: Option<What>,
     /// Measure the memory that 2,000 partitions take instead, held against its bound
     #[arg(long)]
     memory: bool,
@@ -19,6 +23,13 @@ pub(crate) struct Options {
     /// Options of the measurement, e.g. --megabytes 500 --codecs none; `-- --help` lists them
     #[arg(last = true, value_name = "OPTION")]
     options: Vec<String>,
+}
+
+/// What is measured by its own means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// What plugins cost, by language; options are those of `armory plugin bench`
+    Plugins,
 }
 
 /// Builds the release binaries and the identity plugins, then runs the measurement.
@@ -35,6 +46,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into);
     let binary = |name: &str| target.join("release").join(name);
+    if options.what == Some(What::Plugins) {
+        return bench_plugins::run(&binary("armory"), &options.options);
+    }
     let mut command = std::process::Command::new(binary("armory-bench"));
     command.current_dir(root());
     if options.memory {

@@ -5,6 +5,7 @@
 //! (`crates/testkit`).
 
 mod bench;
+mod bench_plugins;
 mod checks;
 mod commands;
 mod docs;

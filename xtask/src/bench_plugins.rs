@@ -1,0 +1,105 @@
+//! `cargo xtask bench plugins`: what plugins of every language cost, in one table.
+//!
+//! The figures are those of `armory plugin bench`; here are the components, and the table.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use armory_testkit::guests;
+use serde_json::Value;
+
+use crate::commands::root;
+
+/// What every language's component does: it hands records back as they came.
+fn components() -> Result<Vec<(&'static str, PathBuf)>> {
+    Ok(vec![("Rust", guests::build_rust("identity-backup")?)])
+}
+
+/// Measures with the binary `armory`, and prints the table as Markdown; `options` are those of `armory plugin bench`.
+pub(crate) fn run(armory: &Path, options: &[String]) -> Result<()> {
+    let cache = tempfile::tempdir()?;
+    let mut measured = Vec::new();
+    for (language, component) in components()? {
+        // A cache of its own, so that compiling is measured, too.
+        let output = Command::new(armory)
+            .current_dir(root())
+            .env("XDG_CACHE_HOME", cache.path())
+            .args(["plugin", "bench", "-o", "json"])
+            .args(options)
+            .arg(&component)
+            .output()
+            .context("cannot run armory")?;
+        if !output.status.success() {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            bail!("cannot measure {}: {errors}", component.display());
+        }
+        let view = serde_json::from_slice(&output.stdout).context("it printed no JSON")?;
+        measured.push((language, view));
+    }
+    print!("{}", table(&measured)?);
+    Ok(())
+}
+
+/// A row for every language: nanoseconds a record by size and headers, and what the component takes besides.
+fn table(measured: &[(&str, Value)]) -> Result<String> {
+    let Some((_, first)) = measured.first() else {
+        bail!("nothing was measured");
+    };
+    let rows = |view: &Value| view["rows"].as_array().cloned().unwrap_or_default();
+    let kinds = rows(first);
+    let mut text = String::from("| ns a record |");
+    for kind in &kinds {
+        let _ = write!(text, " {} |", kind["records"].as_str().unwrap_or_default());
+    }
+    text.push_str(
+        " compile, ms | from the cache, ms | start, ms | memory, MiB | growth in 10,000 calls, KiB |\n|---|",
+    );
+    text.push_str(&"---:|".repeat(kinds.len() + 5));
+    text.push('\n');
+    for (language, view) in measured {
+        let _ = write!(text, "| {language} |");
+        for row in rows(view) {
+            let _ = write!(text, " {:.0} |", row["nsPerRecord"].as_f64().unwrap_or(0.0));
+        }
+        for name in ["compileMs", "loadMs", "startMs"] {
+            match view[name].as_f64() {
+                Some(time) => _ = write!(text, " {time:.2} |"),
+                None => text.push_str(" – |"),
+            }
+        }
+        let bytes = |name: &str| view["memory"][name].as_f64().unwrap_or(0.0);
+        let memory = bytes("atEndBytes") / f64::from(1 << 20);
+        let growth = bytes("growthPer10000CallsBytes") / f64::from(1 << 10);
+        let _ = writeln!(text, " {memory:.1} | {growth:.0} |");
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn languages_are_rows() {
+        let view = |ns: f64, compile: Value| {
+            serde_json::json!({
+                "rows": [{"records": "0 B, 0 headers", "nsPerRecord": ns}, {"records": "1.0 KiB, 6 headers", "nsPerRecord": 2.0 * ns}],
+                "compileMs": compile, "loadMs": 0.4, "startMs": 0.02,
+                "memory": {"atEndBytes": 1_572_864, "growthPer10000CallsBytes": 65536}
+            })
+        };
+        let measured = [
+            ("Rust", view(700.0, 20.5.into())),
+            ("Python", view(20000.0, Value::Null)),
+        ];
+        assert_eq!(
+            table(&measured).unwrap(),
+            "| ns a record | 0 B, 0 headers | 1.0 KiB, 6 headers | compile, ms | from the cache, ms | start, ms | memory, MiB | growth in 10,000 calls, KiB |\n\
+             |---|---:|---:|---:|---:|---:|---:|---:|\n\
+             | Rust | 700 | 1400 | 20.50 | 0.40 | 0.02 | 1.5 | 64 |\n\
+             | Python | 20000 | 40000 | – | 0.40 | 0.02 | 1.5 | 64 |\n"
+        );
+    }
+}
