@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::PruneReason;
+use super::{PruneReason, Pruned};
 use crate::archive::{Archive, now_ms};
 use crate::error::ArchiveError;
 use crate::layout;
+use crate::manifest::Manifest;
 use crate::names::PartitionKey;
 use crate::retention::{expiry, millis};
 
@@ -42,56 +43,91 @@ impl Archive {
         most: usize,
     ) -> Result<Expired, ArchiveError> {
         key.check()?;
-        let mut expired = Expired::default();
+        let mut round = Round {
+            archive: self,
+            key,
+            backup_id,
+            after,
+            grace,
+            most: most as u64,
+            now: now_ms(),
+            expired: Expired::default(),
+        };
         for lineage in self.lineages_there(key).await? {
-            self.expire_lineage(key, lineage, backup_id, after, grace, most, &mut expired)
-                .await?;
+            round.at_segments(lineage).await?;
+            round.at_letters(lineage).await?;
         }
-        Ok(expired)
+        Ok(round.expired)
+    }
+}
+
+/// One look at a partition.
+struct Round<'a> {
+    archive: &'a Archive,
+    key: &'a PartitionKey,
+    backup_id: &'a str,
+    after: Duration,
+    grace: Duration,
+    most: u64,
+    now: i64,
+    expired: Expired,
+}
+
+impl Round<'_> {
+    /// Whether the most was done that one look may do.
+    fn is_over(&mut self) -> bool {
+        self.expired.more |= self.expired.marked + self.expired.deleted >= self.most;
+        self.expired.more
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "those of `expire`, for one lineage"
-    )]
-    async fn expire_lineage(
-        &self,
-        key: &PartitionKey,
-        lineage: u32,
-        backup_id: &str,
-        after: Duration,
-        grace: Duration,
-        most: usize,
-        expired: &mut Expired,
-    ) -> Result<(), ArchiveError> {
-        let now = now_ms();
-        let listing = self
-            .storage()
-            .list(&layout::segment_dir(key, lineage))
-            .await?;
-        for (name, _) in listing.files {
+    fn is_due(&self, pruned: &Pruned) -> bool {
+        pruned.at.saturating_add(millis(self.grace)) <= self.now
+    }
+
+    /// Whether so little time has passed since its commit that nothing later can have expired either.
+    fn is_recent(&self, manifest: &Manifest) -> bool {
+        manifest.committed_at.saturating_add(millis(self.after)) > self.now
+    }
+
+    /// Deletes what a marked manifest names; `bytes` is what that was.
+    async fn delete(&mut self, marked: &Manifest, bytes: u64) -> Result<(), ArchiveError> {
+        self.archive.delete_marked(marked).await?;
+        self.expired.deleted += 1;
+        self.expired.deleted_bytes += bytes;
+        Ok(())
+    }
+
+    /// Marks a manifest that has expired; `records` is what is lost by it.
+    async fn mark(&mut self, manifest: &Manifest, records: u64) -> Result<(), ArchiveError> {
+        let reason = PruneReason::Expired;
+        self.archive.mark(manifest, reason, self.now).await?;
+        self.expired.marked += 1;
+        self.expired.records += records;
+        Ok(())
+    }
+
+    async fn at_segments(&mut self, lineage: u32) -> Result<(), ArchiveError> {
+        let directory = layout::segment_dir(self.key, lineage);
+        for (name, _) in self.archive.storage().list(&directory).await?.files {
             let Some((base, _)) = layout::segment_name(&name) else {
                 continue;
             };
-            if expired.marked + expired.deleted >= most as u64 {
-                expired.more = true;
+            if self.is_over() {
                 return Ok(());
             }
-            let manifest = match self.read_manifest(key, lineage, base).await {
+            let manifest = match self.archive.read_manifest(self.key, lineage, base).await {
                 Ok(Some(manifest)) => manifest,
                 // Being committed, or left behind.
                 Ok(None) => continue,
                 Err(ArchiveError::Damaged(_) | ArchiveError::Unsupported { .. }) => {
-                    expired.damaged += 1;
+                    self.expired.damaged += 1;
                     continue;
                 }
                 Err(error) => return Err(error),
             };
             if let Some(pruned) = &manifest.pruned {
-                if pruned.segment == name && pruned.at.saturating_add(millis(grace)) <= now {
-                    self.delete_marked(&manifest).await?;
-                    expired.deleted += 1;
-                    expired.deleted_bytes += pruned.stored_bytes;
+                if pruned.segment == name && self.is_due(pruned) {
+                    self.delete(&manifest, pruned.stored_bytes).await?;
                 }
                 continue;
             }
@@ -99,72 +135,55 @@ impl Archive {
                 .segment
                 .as_ref()
                 .is_some_and(|segment| segment.name == name);
-            if !names_it || manifest.writer.backup_id != backup_id {
+            if !names_it || manifest.writer.backup_id != self.backup_id {
                 continue;
             }
-            if expiry(&manifest, after) <= now {
-                self.mark(&manifest, PruneReason::Expired, now).await?;
-                expired.marked += 1;
-                expired.records += manifest.records;
-            } else if manifest.committed_at.saturating_add(millis(after)) > now {
-                break;
+            if expiry(&manifest, self.after) <= self.now {
+                self.mark(&manifest, manifest.records).await?;
+            } else if self.is_recent(&manifest) {
+                return Ok(());
             }
         }
-        self.expire_letters(key, lineage, backup_id, after, grace, most, expired)
-            .await
+        Ok(())
     }
 
     /// Dead letters go with the segment of their manifest; here are those whose manifest has none, and those of which a crash left
     /// the file.
-    #[expect(clippy::too_many_arguments, reason = "as above")]
-    async fn expire_letters(
-        &self,
-        key: &PartitionKey,
-        lineage: u32,
-        backup_id: &str,
-        after: Duration,
-        grace: Duration,
-        most: usize,
-        expired: &mut Expired,
-    ) -> Result<(), ArchiveError> {
-        let now = now_ms();
-        let directory = layout::dead_letters_dir(key, lineage);
-        for (name, bytes) in self.storage().list(&directory).await?.files {
+    async fn at_letters(&mut self, lineage: u32) -> Result<(), ArchiveError> {
+        let directory = layout::dead_letters_dir(self.key, lineage);
+        for (name, bytes) in self.archive.storage().list(&directory).await?.files {
             let Some((base, _)) = layout::dead_letters_name(&name) else {
                 continue;
             };
-            if expired.marked + expired.deleted >= most as u64 {
-                expired.more = true;
+            if self.is_over() {
                 return Ok(());
             }
-            let manifest = match self.read_manifest(key, lineage, base).await {
+            let manifest = match self.archive.read_manifest(self.key, lineage, base).await {
                 Ok(Some(manifest)) => manifest,
+                // Damage is counted with the segments.
                 Ok(None) | Err(ArchiveError::Damaged(_) | ArchiveError::Unsupported { .. }) => {
                     continue;
                 }
                 Err(error) => return Err(error),
             };
             let place = format!("{directory}/{name}");
-            let Some(letters) = manifest
-                .dead_letters
-                .as_ref()
-                .filter(|it| it.place == place)
-            else {
+            let letters = manifest.dead_letters.as_ref();
+            let Some(letters) = letters.filter(|letters| letters.place == place) else {
                 continue;
             };
             if let Some(pruned) = &manifest.pruned {
-                if pruned.at.saturating_add(millis(grace)) <= now {
-                    self.delete_marked(&manifest).await?;
-                    expired.deleted += 1;
-                    expired.deleted_bytes += bytes;
+                if self.is_due(pruned) {
+                    self.delete(&manifest, bytes).await?;
                 }
-            } else if manifest.segment.is_none()
-                && manifest.writer.backup_id == backup_id
-                && expiry(&manifest, after) <= now
-            {
-                self.mark(&manifest, PruneReason::Expired, now).await?;
-                expired.marked += 1;
-                expired.records += letters.records;
+                continue;
+            }
+            if manifest.writer.backup_id != self.backup_id {
+                continue;
+            }
+            if manifest.segment.is_none() && expiry(&manifest, self.after) <= self.now {
+                self.mark(&manifest, letters.records).await?;
+            } else if self.is_recent(&manifest) {
+                return Ok(());
             }
         }
         Ok(())

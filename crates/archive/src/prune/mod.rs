@@ -8,8 +8,10 @@
 //!
 //! Marked manifests stay for ever. Their names are what refuses an obsolete writer that comes late.
 
+mod act;
 mod expire;
 mod leftovers;
+mod look;
 mod plan;
 
 use std::fmt;
