@@ -161,11 +161,9 @@ impl Latency {
 /// The counters of one entry of one chain.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
-    pub(crate) calls: AtomicU64,
     pub(crate) accepted: AtomicU64,
     pub(crate) filtered: AtomicU64,
     pub(crate) errors: AtomicU64,
-    pub(crate) faults: AtomicU64,
     fault_kinds: [AtomicU64; FaultKind::ALL.len()],
     pub(crate) header_keys_not_utf8: AtomicU64,
     pub(crate) passed_through: AtomicU64,
@@ -193,7 +191,6 @@ impl Counts {
     }
 
     pub(crate) fn note_call(&self, took: Duration) {
-        count(&self.calls);
         let bucket = Latency::BOUNDS.partition_point(|bound| *bound < took);
         count(&self.latency[bucket]);
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
@@ -202,15 +199,17 @@ impl Counts {
 
     pub(crate) fn read(&self, plugin: &str, topic: &str) -> EntryCounters {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let fault_kinds = self.fault_kinds.each_ref().map(read);
+        let latency = self.latency.each_ref().map(read);
         EntryCounters {
             plugin: plugin.to_owned(),
             topic: topic.to_owned(),
-            calls: read(&self.calls),
+            calls: latency.iter().sum(),
             accepted: read(&self.accepted),
             filtered: read(&self.filtered),
             errors: read(&self.errors),
-            faults: read(&self.faults),
-            fault_kinds: self.fault_kinds.each_ref().map(read),
+            faults: fault_kinds.iter().sum(),
+            fault_kinds,
             header_keys_not_utf8: read(&self.header_keys_not_utf8),
             passed_through: read(&self.passed_through),
             dead_lettered: read(&self.dead_lettered),
@@ -220,7 +219,7 @@ impl Counts {
             recycles_for_size: read(&self.recycles_for_size),
             instance_bytes: read(&self.instance_bytes),
             latency: Latency {
-                buckets: self.latency.each_ref().map(read),
+                buckets: latency,
                 sum: Duration::from_nanos(read(&self.latency_nanos)),
             },
         }

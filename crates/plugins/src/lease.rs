@@ -112,12 +112,13 @@ impl Lease {
                 changed = accepted.or(changed);
                 continue;
             };
-            count(match class {
-                FailureClass::Rejected => &slot.counts.filtered,
-                FailureClass::Error => &slot.counts.errors,
-                FailureClass::Fault => &slot.counts.faults,
-                FailureClass::HeaderKeyNotUtf8 => &slot.counts.header_keys_not_utf8,
-            });
+            match class {
+                FailureClass::Rejected => count(&slot.counts.filtered),
+                FailureClass::Error => count(&slot.counts.errors),
+                FailureClass::HeaderKeyNotUtf8 => count(&slot.counts.header_keys_not_utf8),
+                // Counted by the call that broke off.
+                FailureClass::Fault => {}
+            }
             let action = slot.entry.policy.action(class);
             let stops = |message| {
                 let coordinates = Some((record.partition, record.offset));
@@ -170,7 +171,6 @@ impl Lease {
             Err(fault) => fault,
         };
         let slot = &self.chain.slots[index];
-        count(&slot.counts.faults);
         if slot.entry.plugin.permits_log_line(&slot.entry.label) {
             tracing::warn!(
                 plugin = %slot.entry.label,
