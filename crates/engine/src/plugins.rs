@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use armory_archive::{DeadLetter, TopicKey};
 use armory_plugins::{
     Action, Builtin, Chain, Context, Entry, ErrorPolicy, Failed, HashAlgorithm, Hashing, Host,
-    HostOptions, Limits, RecordPart, Repartitioning, SchemaMapping, StopRule, TargetFacts, World,
-    config_text,
+    HostOptions, Limits, RecordPart, Repartitioning, SchemaMapping, StopRule, TargetFacts,
+    TimestampKind, World, config_text,
 };
 use armory_records::{Record, TimestampType};
 use armory_resources::job::{self, BuiltinPlugin, PluginEntry, PluginErrorAction, PluginSource};
@@ -114,13 +114,22 @@ impl PluginSet {
         })
     }
 
+    /// Whether any plugin selects a topic: that which is backed up, or that which is written to.
+    pub(crate) fn applies_to(&self, topic: &str) -> bool {
+        self.selecting(topic).next().is_some()
+    }
+
     /// Whether records that the target would expire are left out by a plugin.
     pub(crate) fn applies_retention(&self, target_topic: &str) -> bool {
-        let entries = self.loaded.iter().flat_map(|loaded| &loaded.entries);
         let retention = PluginSource::Builtin(BuiltinPlugin::TopicRetention);
-        entries
-            .filter(|(entry, _)| entry.selects(target_topic))
+        self.selecting(target_topic)
             .any(|(entry, _)| entry.source == retention)
+    }
+
+    /// The entries that select a topic, in order.
+    fn selecting(&self, topic: &str) -> impl Iterator<Item = &(PluginEntry, Arc<Entry>)> {
+        let entries = self.loaded.iter().flat_map(|loaded| &loaded.entries);
+        entries.filter(move |(entry, _)| entry.selects(topic))
     }
 
     fn chain(
@@ -129,10 +138,9 @@ impl PluginSet {
         target: TargetFacts,
         context: impl FnOnce() -> Context,
     ) -> Option<Chain> {
-        let Loaded { host, entries, .. } = &**self.loaded.as_ref()?;
-        let entries: Vec<Arc<Entry>> = entries
-            .iter()
-            .filter(|(entry, _)| entry.selects(selected_by))
+        let host = &self.loaded.as_ref()?.host;
+        let entries: Vec<Arc<Entry>> = self
+            .selecting(selected_by)
             .map(|(entry, loaded)| match &entry.source {
                 PluginSource::Wasi { .. } => Arc::clone(loaded),
                 PluginSource::Builtin(plugin) => Arc::new(Entry {
@@ -146,9 +154,7 @@ impl PluginSet {
 
     /// The digests of the plugins that a topic of a backup goes through, in order.
     pub(crate) fn digests(&self, topic: &str) -> Vec<String> {
-        let entries = self.loaded.iter().flat_map(|loaded| &loaded.entries);
-        entries
-            .filter(|(entry, _)| entry.selects(topic))
+        self.selecting(topic)
             .map(|(_, loaded)| loaded.plugin.digest().to_owned())
             .collect()
     }
@@ -198,15 +204,27 @@ impl Loaded {
     }
 }
 
+/// Whose clock a batch's timestamps come from, as plugins are told.
+pub(crate) fn kind_of(timestamps: TimestampType) -> TimestampKind {
+    match timestamps {
+        TimestampType::CreateTime => TimestampKind::CreateTime,
+        TimestampType::LogAppendTime => TimestampKind::LogAppendTime,
+    }
+}
+
 /// A record that a plugin failed on, as it came into the chain.
-pub(crate) fn dead_letter(record: &Record<'_>, kind: TimestampType, failed: Failed) -> DeadLetter {
+pub(crate) fn dead_letter(
+    record: &Record<'_>,
+    timestamps: TimestampType,
+    failed: &Failed,
+) -> DeadLetter {
     DeadLetter {
-        plugin: failed.plugin,
-        digest: failed.digest,
+        plugin: failed.plugin.clone(),
+        digest: failed.digest.clone(),
         class: failed.class.name().to_owned(),
-        message: failed.message,
-        backtrace: failed.backtrace,
-        ..DeadLetter::of(record, kind)
+        message: failed.message.clone(),
+        backtrace: failed.backtrace.clone(),
+        ..DeadLetter::of(record, timestamps)
     }
 }
 

@@ -29,6 +29,17 @@ pub struct Timestamp {
     pub time: i64,
 }
 
+impl Timestamp {
+    /// The timestamp of a record that lies in a batch with timestamps of this kind: a negative one is none.
+    pub fn of_record(kind: TimestampKind, time: i64) -> Self {
+        let kind = match time {
+            ..0 => TimestampKind::None,
+            _ => kind,
+        };
+        Self { kind, time }
+    }
+}
+
 /// Whose clock a timestamp comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimestampKind {

@@ -4,14 +4,10 @@
 //! same offsets: it covers its source's whole stretch, so that records filtered inside it need no gap of their own.
 
 use armory_archive::{DeadLetter, GapCause};
-use armory_plugins::{
-    Lease, OwnedRecord, PluginError, RecordRef, Timestamp, TimestampKind, Verdict,
-};
-use armory_records::{
-    Batch, BatchBuilder, BatchError, BatchHeader, BatchOptions, DecodeBuffer, TimestampType,
-};
+use armory_plugins::{Lease, OwnedRecord, PluginError, RecordRef, Timestamp, Verdict};
+use armory_records::{Batch, BatchBuilder, BatchError, BatchHeader, BatchOptions, DecodeBuffer};
 
-use crate::plugins::dead_letter;
+use crate::plugins::{dead_letter, kind_of};
 
 /// What became of a batch.
 #[derive(Debug)]
@@ -63,10 +59,7 @@ pub(crate) fn transform_batch(
     let mut left_out = LeftOut::default();
     let mut causes: Vec<(i64, GapCause)> = Vec::new();
     let timestamp_type = header.attributes.timestamp_type();
-    let kind = match timestamp_type {
-        TimestampType::CreateTime => TimestampKind::CreateTime,
-        TimestampType::LogAppendTime => TimestampKind::LogAppendTime,
-    };
+    let kind = kind_of(timestamp_type);
     for (index, record) in records.clone().enumerate() {
         let record = record?;
         let verdict = if record.offset < from {
@@ -81,14 +74,7 @@ pub(crate) fn transform_batch(
                     headers: &headers,
                     partition,
                     offset: record.offset,
-                    timestamp: Timestamp {
-                        kind: if record.timestamp < 0 {
-                            TimestampKind::None
-                        } else {
-                            kind
-                        },
-                        time: record.timestamp,
-                    },
+                    timestamp: Timestamp::of_record(kind, record.timestamp),
                 })
                 .map_err(TransformError::Plugin)?
         } else {
@@ -110,7 +96,7 @@ pub(crate) fn transform_batch(
                 }
             }
             (Verdict::DeadLettered(failed), _) => {
-                let letter = dead_letter(&record, timestamp_type, *failed);
+                let letter = dead_letter(&record, timestamp_type, &failed);
                 left_out.dead_letters.push(letter);
                 note_cause(&mut causes, record.offset, GapCause::DeadLettered);
             }

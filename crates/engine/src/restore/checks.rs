@@ -212,12 +212,8 @@ impl Checks {
     }
 
     /// Refuses because the archive is damaged.
-    pub(crate) fn refuse_damage(
-        &mut self,
-        target: &str,
-        reason: impl Into<String>,
-        remedy: impl Into<String>,
-    ) {
+    pub(crate) fn refuse_damage(&mut self, target: &str, reason: impl Into<String>) {
+        let remedy = "run `armory verify` for the whole extent";
         self.refuse(Name::Archive, target, reason, remedy);
         if let Some(check) = self.0.last_mut() {
             check.damage = true;

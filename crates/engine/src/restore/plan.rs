@@ -367,11 +367,7 @@ async fn find(
     };
     let entry = match entry {
         Err(error @ (ArchiveError::Damaged(_) | ArchiveError::Unsupported { .. })) => {
-            checks.refuse_damage(
-                &mapping.target,
-                crate::error::sentence(&error),
-                "run `armory verify` for the whole extent",
-            );
+            checks.refuse_damage(&mapping.target, crate::error::sentence(&error));
             return Ok(None);
         }
         entry => entry?,
@@ -463,11 +459,7 @@ async fn read_partitions(
             Ok(parts) => parts,
             Err(error @ (ArchiveError::Damaged(_) | ArchiveError::Unsupported { .. })) => {
                 sound = false;
-                checks.refuse_damage(
-                    target,
-                    crate::error::sentence(&error),
-                    "run `armory verify` for the whole extent",
-                );
+                checks.refuse_damage(target, crate::error::sentence(&error));
                 continue;
             }
             Err(error) => return Err(error.into()),
@@ -492,7 +484,6 @@ async fn read_partitions(
                     "segment {} (offsets {} to {}) cannot be restored: {found}",
                     missing.place, missing.base, missing.next
                 ),
-                "run `armory verify` for the whole extent",
             );
         }
         let next = parts.last().map_or(0, |part| part.until);

@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use armory_archive::DeadLetter;
-use armory_plugins::{Chain, RecordRef, Timestamp, TimestampKind, Verdict};
-use armory_records::{
-    BatchHeader, Batches, Compression, DecodeBuffer, ProduceBuilder, Record, TimestampType,
-};
+use armory_plugins::{Chain, RecordRef, Timestamp, Verdict};
+use armory_records::{Batches, Compression, DecodeBuffer, ProduceBuilder, Record, TimestampType};
 
 use super::encode::EncodeError;
 use super::feed::Source;
@@ -15,7 +13,7 @@ use super::partitioner::{partition_of_key, partition_without_key};
 use super::report::Runs;
 use super::select::Selection;
 use crate::EngineError;
-use crate::plugins::dead_letter;
+use crate::plugins::{dead_letter, kind_of};
 
 /// A batch is closed when its records reach this many bytes, or the target's limit if that is lower.
 const BATCH_BYTES: usize = 512 * 1024;
@@ -72,6 +70,7 @@ struct Sorter<'a> {
     shape: &'a Shape,
     source: &'a Source,
     compression: Compression,
+    timestamps: TimestampType,
     filling: BTreeMap<i32, Filling>,
     shaped: Shaped,
 }
@@ -98,6 +97,7 @@ impl Shape {
             shape: self,
             source,
             compression: Compression::None,
+            timestamps: TimestampType::CreateTime,
             filling: BTreeMap::new(),
             shaped: Shaped::default(),
         };
@@ -106,8 +106,8 @@ impl Shape {
             let header = *batch.header();
             let damaged = |error| source.damaged(header.base_offset, error);
             sorter.compression = header.attributes.compression().map_err(damaged)?;
-            let kind = kind_of(&header);
-            let timestamp_type = header.attributes.timestamp_type();
+            sorter.timestamps = header.attributes.timestamp_type();
+            let kind = kind_of(sorter.timestamps);
             let mut headers = Vec::new();
             for record in batch.decode(&mut scratch).map_err(damaged)? {
                 let record = record.map_err(damaged)?;
@@ -126,25 +126,12 @@ impl Shape {
                                 headers: &headers,
                                 partition,
                                 offset: record.offset,
-                                timestamp: Timestamp {
-                                    kind: if record.timestamp < 0 {
-                                        TimestampKind::None
-                                    } else {
-                                        kind
-                                    },
-                                    time: record.timestamp,
-                                },
+                                timestamp: Timestamp::of_record(kind, record.timestamp),
                             })
                             .map_err(|source| self.plugin_error(source))?
                     }
                 };
-                match verdict {
-                    Verdict::DeadLettered(failed) => {
-                        let letter = dead_letter(&record, timestamp_type, *failed);
-                        sorter.shaped.dead_letters.push(letter);
-                    }
-                    verdict => sorter.add(partition, range.start, &record, verdict)?,
-                }
+                sorter.add(partition, range.start, &record, verdict)?;
             }
         }
         sorter.finish()
@@ -158,13 +145,6 @@ impl Shape {
     }
 }
 
-fn kind_of(header: &BatchHeader) -> TimestampKind {
-    match header.attributes.timestamp_type() {
-        TimestampType::CreateTime => TimestampKind::CreateTime,
-        TimestampType::LogAppendTime => TimestampKind::LogAppendTime,
-    }
-}
-
 impl Sorter<'_> {
     fn add(
         &mut self,
@@ -175,8 +155,13 @@ impl Sorter<'_> {
     ) -> Result<(), EngineError> {
         let targets = self.shape.target_partitions;
         let partition = match &verdict {
-            Verdict::Filtered | Verdict::Dropped { .. } | Verdict::DeadLettered(_) => {
+            Verdict::Filtered | Verdict::Dropped { .. } => {
                 self.shaped.filtered += 1;
+                return Ok(());
+            }
+            Verdict::DeadLettered(failed) => {
+                let letter = dead_letter(record, self.timestamps, failed);
+                self.shaped.dead_letters.push(letter);
                 return Ok(());
             }
             Verdict::Unchanged => source_partition,
@@ -335,6 +320,7 @@ mod tests {
             shape: &shape,
             source: &source,
             compression: Compression::None,
+            timestamps: TimestampType::CreateTime,
             filling: BTreeMap::new(),
             shaped: Shaped::default(),
         };

@@ -35,7 +35,6 @@ impl TestRecord {
     fn from_line(line: ReadLine, number: usize) -> Self {
         let time = line.timestamp.unwrap_or(-1);
         let kind = match line.timestamp_type.as_deref() {
-            _ if time < 0 => TimestampKind::None,
             Some(LOG_APPEND_TIME) => TimestampKind::LogAppendTime,
             _ => TimestampKind::CreateTime,
         };
@@ -43,7 +42,7 @@ impl TestRecord {
             topic: line.topic.unwrap_or_else(|| DEFAULT_TOPIC.to_owned()),
             partition: line.partition.flatten().unwrap_or(0),
             offset: line.offset.unwrap_or(number as i64),
-            timestamp: Timestamp { kind, time },
+            timestamp: Timestamp::of_record(kind, time),
             key: line.key.flatten(),
             value: line.value.flatten(),
             headers: line.headers.unwrap_or_default(),
@@ -190,7 +189,10 @@ async fn read_partition(
             for batch in Batches::new(&chunk) {
                 let batch =
                     batch.with_context(|| format!("cannot read {}", part.manifest.place()))?;
-                let set_by = batch.header().attributes.timestamp_type();
+                let kind = match batch.header().attributes.timestamp_type() {
+                    TimestampType::CreateTime => TimestampKind::CreateTime,
+                    TimestampType::LogAppendTime => TimestampKind::LogAppendTime,
+                };
                 for record in batch.decode(&mut scratch)? {
                     let record = record?;
                     if record.offset >= part.until {
@@ -199,19 +201,11 @@ async fn read_partition(
                     if records.len() >= limit {
                         return Ok(());
                     }
-                    let kind = match set_by {
-                        _ if record.timestamp < 0 => TimestampKind::None,
-                        TimestampType::CreateTime => TimestampKind::CreateTime,
-                        TimestampType::LogAppendTime => TimestampKind::LogAppendTime,
-                    };
                     records.push(TestRecord {
                         topic: key.topic.topic.clone(),
                         partition: key.partition,
                         offset: record.offset,
-                        timestamp: Timestamp {
-                            kind,
-                            time: record.timestamp,
-                        },
+                        timestamp: Timestamp::of_record(kind, record.timestamp),
                         key: record.key.map(<[u8]>::to_vec),
                         value: record.value.map(<[u8]>::to_vec),
                         headers: record

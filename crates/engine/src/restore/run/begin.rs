@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use armory_plugins::TargetFacts;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::super::plan::{PartitionPlan, Plan, TargetPlan};
+use super::super::plan::{PartitionPlan, Plan};
 use super::super::preflight::{TargetTopic, Tools};
 use super::super::report::{
     Begin, Entry, FORMAT, Report, SourceRecord, TargetRecord, TargetTopicRecord, TopicRecord,
@@ -53,7 +52,7 @@ pub(super) async fn make_begin(
             target: target.name.clone(),
             target_id: topic.meta.id.map(|id| id.to_string()),
             created: topic.created,
-            reshaped: is_reshaped(tools, plan, target),
+            reshaped: tools.plugins.applies_to(&target.name),
             oldest: beginning.oldest[index],
             expires_before: beginning.expires_before[index],
             partitions,
@@ -92,16 +91,6 @@ pub(super) async fn make_begin(
         plugins: tools.plugin_records(),
         topics: topics.collect(),
         targets,
-    })
-}
-
-/// Whether records pass plugins on their way into a target.
-pub(super) fn is_reshaped(tools: &Tools, plan: &Plan, target: &TargetPlan) -> bool {
-    plan.members(target).any(|topic| {
-        let source = &topic.mapping.source;
-        let facts = TargetFacts::default();
-        let chain = tools.plugins.restore_chain(source, &target.name, facts);
-        chain.is_some()
     })
 }
 
