@@ -6,18 +6,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use common::cluster::{Cluster, documents};
-use common::{Ran, done, run};
+use common::cluster::{Cluster, back_up, documents, records};
+use common::{Ran, run};
 use serde_json::Value;
-
-fn back_up(cluster: &Cluster, folder: &Path, topic: &str, archive: &str) {
-    let bootstrap = cluster.bootstrap();
-    let from = ["backup", "--bootstrap-server", &bootstrap, "--topic", topic];
-    done(
-        folder,
-        &[&from[..], &["--storage", archive, "--once"]].concat(),
-    );
-}
 
 /// Restores a topic into another, by documents; `config` is what its `config` has besides.
 fn restore(cluster: &Cluster, folder: &Path, mapping: (&str, &str), config: &str) -> Ran {
@@ -41,10 +32,8 @@ fn restore(cluster: &Cluster, folder: &Path, mapping: (&str, &str), config: &str
 
 /// The values that a topic holds, partition by partition.
 fn values(cluster: &Cluster, folder: &Path, topic: &str) -> BTreeMap<i64, Vec<Value>> {
-    back_up(cluster, folder, topic, "check");
     let mut values: BTreeMap<i64, Vec<Value>> = BTreeMap::new();
-    for line in done(folder, &["cat", "check", topic]).lines() {
-        let record: Value = serde_json::from_str(line).expect("JSON");
+    for record in records(cluster, folder, topic, "check") {
         let partition = record["partition"].as_i64().expect("a partition");
         values
             .entry(partition)

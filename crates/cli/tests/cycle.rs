@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::cluster::{Cluster, documents};
+use common::cluster::{self, Cluster, documents};
 use common::{armory, done, run};
 use serde_json::{Value, json};
 
@@ -30,21 +30,8 @@ fn records(
     topic: &str,
     archive: &str,
 ) -> Vec<(i64, Value, Value)> {
-    let bootstrap = cluster.bootstrap();
-    let arguments = [
-        "backup",
-        "--bootstrap-server",
-        &bootstrap,
-        "--topic",
-        topic,
-        "--storage",
-        archive,
-        "--once",
-    ];
-    done(folder, &arguments);
-    let text = done(folder, &["cat", archive, topic]);
-    text.lines()
-        .map(parsed)
+    cluster::records(cluster, folder, topic, archive)
+        .into_iter()
         .map(|line| {
             let partition = line["partition"].as_i64().expect("a partition");
             (partition, line["timestamp"].clone(), line["value"].clone())

@@ -5,21 +5,11 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{Ran, done, run};
+use common::{Ran, done, run, run_with};
 
 /// Runs the command where no program can be found.
 fn run_without_programs(folder: &Path, arguments: &[&str]) -> Ran {
-    let output = common::armory()
-        .current_dir(folder)
-        .env("PATH", folder.join("absent"))
-        .args(arguments)
-        .output()
-        .expect("the command can be run");
-    Ran {
-        code: output.status.code().unwrap_or(-1),
-        out: String::from_utf8(output.stdout).expect("text"),
-        err: String::from_utf8(output.stderr).expect("text"),
-    }
+    run_with(folder, arguments, &[("PATH", "absent")])
 }
 
 #[test]

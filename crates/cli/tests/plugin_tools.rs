@@ -7,22 +7,12 @@ mod guests;
 use std::fs;
 use std::path::Path;
 
-use common::{Ran, done};
+use common::{Ran, done, run_with};
 use guests::{ACCEPT, GuestText};
 
 /// Runs the command with a cache of compiled components of its own.
 fn run(folder: &Path, arguments: &[&str]) -> Ran {
-    let output = common::armory()
-        .current_dir(folder)
-        .env("XDG_CACHE_HOME", folder.join("cache"))
-        .args(arguments)
-        .output()
-        .expect("the command can be run");
-    Ran {
-        code: output.status.code().unwrap_or(-1),
-        out: String::from_utf8(output.stdout).expect("text"),
-        err: String::from_utf8(output.stderr).expect("text"),
-    }
+    run_with(folder, arguments, &[("XDG_CACHE_HOME", "cache")])
 }
 
 fn with_guest(guest: &GuestText) -> tempfile::TempDir {

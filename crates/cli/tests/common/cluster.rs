@@ -1,5 +1,6 @@
 //! A broker in memory, and topics in it.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use armory_broker::Broker;
@@ -8,6 +9,9 @@ use armory_kafka::{
 };
 use armory_records::{BatchBuilder, BatchOptions};
 use armory_resources::job::KafkaEndpoint;
+use serde_json::Value;
+
+use super::done;
 
 /// A broker in this process with a client of it.
 pub struct Cluster {
@@ -106,6 +110,24 @@ impl Cluster {
             assert_eq!(ack.error, None);
         }
     }
+}
+
+/// Backs up a topic, once.
+pub fn back_up(cluster: &Cluster, folder: &Path, topic: &str, archive: &str) {
+    let bootstrap = cluster.bootstrap();
+    let from = ["backup", "--bootstrap-server", &bootstrap, "--topic", topic];
+    done(
+        folder,
+        &[&from[..], &["--storage", archive, "--once"]].concat(),
+    );
+}
+
+/// The records that a topic holds, as `armory cat` prints them after another backup into `archive`.
+pub fn records(cluster: &Cluster, folder: &Path, topic: &str, archive: &str) -> Vec<Value> {
+    back_up(cluster, folder, topic, archive);
+    let text = done(folder, &["cat", archive, topic]);
+    let parse = |line| serde_json::from_str(line).expect("JSON");
+    text.lines().map(parse).collect()
 }
 
 pub fn documents(cluster: &Cluster, spec: &str) -> String {

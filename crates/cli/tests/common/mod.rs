@@ -43,8 +43,17 @@ pub struct Ran {
 
 /// Runs the command in a folder.
 pub fn run(folder: &Path, arguments: &[&str]) -> Ran {
+    run_with(folder, arguments, &[])
+}
+
+/// Runs the command in a folder, with changes to its environment: names, and paths below that folder.
+pub fn run_with(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
+    let paths = environment
+        .iter()
+        .map(|(name, path)| (name, folder.join(path)));
     let output = armory()
         .current_dir(folder)
+        .envs(paths)
         .args(arguments)
         .output()
         .expect("the command can be run");

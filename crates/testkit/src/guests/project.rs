@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use armory_authoring::{Language, World};
 
-use super::digest;
+use super::{digest, files_below};
 use crate::cache;
 
 /// How components are made: when that changes, what was made before is of no use.
@@ -57,7 +57,11 @@ pub fn build_edited(language: Language, world: World, edits: &[Edit<'_>]) -> Res
         fs::write(&path, text.replace(from, to))?;
     }
     let mut files = Vec::new();
-    read_files(&source, &mut files)?;
+    for path in files_below(&source)? {
+        let name = path.file_name().unwrap_or_default();
+        files.push(name.as_encoded_bytes().to_vec());
+        files.push(fs::read(&path)?);
+    }
     let contents = files.iter().map(Vec::as_slice);
     let key = digest(contents.chain(BUILDER.iter().map(|text| text.as_bytes())));
 
@@ -101,24 +105,6 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
             copy(&entry.path(), &target)?;
         } else {
             fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
-}
-
-/// The paths and contents of all files, in order.
-fn read_files(folder: &Path, files: &mut Vec<Vec<u8>>) -> Result<()> {
-    let mut paths: Vec<PathBuf> = fs::read_dir(folder)?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<Result<_>>()?;
-    paths.sort();
-    for path in paths {
-        if path.is_dir() {
-            read_files(&path, files)?;
-        } else {
-            let name = path.file_name().unwrap_or_default();
-            files.push(name.as_encoded_bytes().to_vec());
-            files.push(fs::read(path)?);
         }
     }
     Ok(())

@@ -11,7 +11,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::digest;
+use super::{digest, files_below};
 use crate::cache;
 
 /// Debian's compiler, by its full path: what rustup puts on the `PATH` cannot build `std`.
@@ -31,9 +31,9 @@ pub fn build_rust(name: &str) -> Result<PathBuf> {
         bail!("there is no guest {name} in {}", workspace.display());
     }
     let mut sources = vec![workspace.join("Cargo.toml"), workspace.join("Cargo.lock")];
-    collect_files(&package.join("src"), &mut sources)?;
+    sources.extend(files_below(&package.join("src"))?);
     sources.push(package.join("Cargo.toml"));
-    collect_files(&repository.join("wit/0.1"), &mut sources)?;
+    sources.extend(files_below(&repository.join("wit/0.1"))?);
     let folder = cache::root()?.join("guests");
     let component = folder.join(format!("{name}-{}.wasm", digest_of(&sources)?));
     cache::once(&component, |partial| {
@@ -90,23 +90,6 @@ fn build_module(workspace: &Path, name: &str, target: &Path) -> Result<PathBuf> 
     Ok(target
         .join("wasm32-unknown-unknown/release")
         .join(format!("{}.wasm", name.replace('-', "_"))))
-}
-
-fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    let entries =
-        fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
-    let mut paths = entries
-        .map(|entry| Ok(entry?.path()))
-        .collect::<Result<Vec<_>>>()?;
-    paths.sort();
-    for path in paths {
-        if path.is_dir() {
-            collect_files(&path, files)?;
-        } else {
-            files.push(path);
-        }
-    }
-    Ok(())
 }
 
 fn digest_of(files: &[PathBuf]) -> Result<String> {
