@@ -7,43 +7,84 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use armory_testkit::guests;
+use armory_testkit::guests::{self, Language, World};
 use serde_json::Value;
 
 use crate::commands::root;
 
-/// What every language's component does: it hands records back as they came.
-fn components() -> Result<Vec<(&'static str, PathBuf)>> {
-    Ok(vec![("Rust", guests::build_rust("identity-backup")?)])
+/// A component to measure.
+struct Contestant {
+    name: String,
+    component: PathBuf,
+    /// Where it takes one.
+    config: Option<PathBuf>,
+}
+
+/// One that hands records back as they came, and what authors begin a backup's plugin with in every language.
+fn contestants() -> Result<Vec<Contestant>> {
+    let mut contestants = vec![Contestant {
+        name: "Rust, identity".to_owned(),
+        component: guests::build_rust("identity-backup")?,
+        config: None,
+    }];
+    let examples = root().join("guests");
+    let rust = (guests::build_rust("drop-header")?, "rust/drop-header");
+    let mut templates = vec![(Language::Rust, rust)];
+    for (language, folder) in [
+        (Language::Python, "python/backup"),
+        (Language::Go, "go/backup"),
+        (Language::Javascript, "javascript/backup"),
+    ] {
+        templates.push((language, (guests::build(language, World::Backup)?, folder)));
+    }
+    contestants.extend(
+        templates
+            .into_iter()
+            .map(|(language, (component, folder))| Contestant {
+                name: language.to_string(),
+                component,
+                config: Some(examples.join(folder).join("config.yaml"))
+                    .filter(|file| file.is_file()),
+            }),
+    );
+    Ok(contestants)
 }
 
 /// Measures with the binary `armory`, and prints the table as Markdown; `options` are those of `armory plugin bench`.
 pub(crate) fn run(armory: &Path, options: &[String]) -> Result<()> {
     let cache = tempfile::tempdir()?;
     let mut measured = Vec::new();
-    for (language, component) in components()? {
+    for Contestant {
+        name,
+        component,
+        config,
+    } in contestants()?
+    {
         // A cache of its own, so that compiling is measured, too.
-        let output = Command::new(armory)
+        let mut command = Command::new(armory);
+        command
             .current_dir(root())
             .env("XDG_CACHE_HOME", cache.path())
             .args(["plugin", "bench", "-o", "json"])
             .args(options)
-            .arg(&component)
-            .output()
-            .context("cannot run armory")?;
+            .arg(&component);
+        if let Some(config) = config {
+            command.arg("--config").arg(config);
+        }
+        let output = command.output().context("cannot run armory")?;
         if !output.status.success() {
             let errors = String::from_utf8_lossy(&output.stderr);
             bail!("cannot measure {}: {errors}", component.display());
         }
         let view = serde_json::from_slice(&output.stdout).context("it printed no JSON")?;
-        measured.push((language, view));
+        measured.push((name, view));
     }
     print!("{}", table(&measured)?);
     Ok(())
 }
 
-/// A row for every language: nanoseconds a record by size and headers, and what the component takes besides.
-fn table(measured: &[(&str, Value)]) -> Result<String> {
+/// A row for every plugin: nanoseconds a record by size and headers, and what the component takes besides.
+fn table(measured: &[(String, Value)]) -> Result<String> {
     let Some((_, first)) = measured.first() else {
         bail!("nothing was measured");
     };
@@ -58,8 +99,8 @@ fn table(measured: &[(&str, Value)]) -> Result<String> {
     );
     text.push_str(&"---:|".repeat(kinds.len() + 5));
     text.push('\n');
-    for (language, view) in measured {
-        let _ = write!(text, "| {language} |");
+    for (name, view) in measured {
+        let _ = write!(text, "| {name} |");
         for row in rows(view) {
             let _ = write!(text, " {:.0} |", row["nsPerRecord"].as_f64().unwrap_or(0.0));
         }
@@ -91,8 +132,8 @@ mod tests {
             })
         };
         let measured = [
-            ("Rust", view(700.0, 20.5.into())),
-            ("Python", view(20000.0, Value::Null)),
+            ("Rust".to_owned(), view(700.0, 20.5.into())),
+            ("Python".to_owned(), view(20000.0, Value::Null)),
         ];
         assert_eq!(
             table(&measured).unwrap(),
