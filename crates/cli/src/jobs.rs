@@ -5,14 +5,15 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use armory_resources::job::{
-    BackupJob, NamePattern, PluginEntry, PluginErrorPolicy, PluginLimits, PluginSource, RestoreJob,
-    TopicSelection, WorkGroup, Worker,
+    BackupJob, JobFile, JobFileError, NamePattern, PluginEntry, PluginErrorPolicy, PluginLimits,
+    PluginSource, RestoreJob, TopicSelection, WorkGroup, Worker,
 };
 use armory_resources::kinds::plugin::{WIT_VERSIONS, parse_config};
 use armory_resources::{Jobs, ResourceSet};
 
 use crate::args::{BackupArguments, Documents, PluginFlag, RestoreArguments};
 use crate::exit::Usage;
+use crate::memory;
 
 /// The jobs of `armory backup`. Several share the memory.
 pub(crate) fn backup_jobs(arguments: BackupArguments) -> anyhow::Result<Vec<BackupJob>> {
@@ -22,7 +23,9 @@ pub(crate) fn backup_jobs(arguments: BackupArguments) -> anyhow::Result<Vec<Back
         generation: arguments.group_generation,
         ..worker
     });
-    let mut jobs = if arguments.documents.files.is_empty() {
+    let mut jobs = if let Some(file) = &arguments.documents.job {
+        vec![job_file(file, JobFile::read_backup)?]
+    } else if arguments.documents.files.is_empty() {
         vec![backup_job(arguments)?]
     } else {
         let bindings = bindings(&arguments.documents)?;
@@ -30,10 +33,13 @@ pub(crate) fn backup_jobs(arguments: BackupArguments) -> anyhow::Result<Vec<Back
         announce(set.backup_jobs(&bindings)?)?
     };
     let share = jobs.len() as u64;
+    let memory = memory.unwrap_or_else(memory::default_budget);
     for job in &mut jobs {
-        job.take_over = take_over;
-        job.worker = worker_of(job, worker)?;
-        job.memory_budget = memory.unwrap_or(job.memory_budget) / share;
+        job.take_over |= take_over;
+        if let Some(worker) = worker_of(job, worker)? {
+            job.worker = Some(worker);
+        }
+        job.memory_budget = memory / share;
     }
     Ok(jobs)
 }
@@ -45,7 +51,7 @@ fn worker_of(job: &BackupJob, worker: Option<Worker>) -> Result<Option<Worker>, 
         seed: 0,
     });
     let Some(worker) = worker else {
-        if group.workers > 1 {
+        if group.workers > 1 && job.worker.is_none() {
             let (name, workers) = (&job.name, group.workers);
             tracing::info!(
                 "backup {name} is for {workers} workers; this process reads everything, --worker 0/{workers} would read one share"
@@ -103,18 +109,23 @@ pub(crate) fn restore_jobs(arguments: RestoreArguments) -> anyhow::Result<Vec<Re
     let memory = arguments.memory;
     let report = arguments.report.clone();
     let report = report.map(|report| arguments.s3.complete(report));
-    let mut jobs = if arguments.documents.files.is_empty() {
+    let mut jobs = if let Some(file) = &arguments.documents.job {
+        vec![job_file(file, JobFile::read_restore)?]
+    } else if arguments.documents.files.is_empty() {
         vec![restore_job(arguments)?]
     } else {
         let bindings = bindings(&arguments.documents)?;
         let set = read_documents(&arguments.documents)?;
         announce(set.restore_jobs(&bindings)?)?
     };
+    let memory = memory.unwrap_or_else(memory::default_budget);
     for job in &mut jobs {
-        job.allow_expiry = allow_expiry;
-        job.dead_letters = dead_letters;
-        job.report.clone_from(&report);
-        job.memory_budget = memory.unwrap_or(job.memory_budget);
+        job.allow_expiry |= allow_expiry;
+        job.dead_letters |= dead_letters;
+        if let Some(report) = &report {
+            job.report = Some(report.clone());
+        }
+        job.memory_budget = memory;
     }
     Ok(jobs)
 }
@@ -139,23 +150,31 @@ fn bindings(documents: &Documents) -> anyhow::Result<armory_resources::Bindings>
         .map_err(|error| Usage(error.to_string()).into())
 }
 
+/// Reads the file of `--job`.
+fn job_file<J>(file: &Path, read: fn(&str) -> Result<J, JobFileError>) -> Result<J, Usage> {
+    let (name, text) = read_named(file)?;
+    read(&text).map_err(|error| Usage(format!("--job {name}: {error}")))
+}
+
 /// Reads the files of `-f`.
 fn read_documents(documents: &Documents) -> anyhow::Result<ResourceSet> {
-    let mut texts = Vec::new();
-    for file in &documents.files {
-        if file == Path::new("-") {
-            let mut text = String::new();
-            let read = std::io::stdin().read_to_string(&mut text);
-            read.map_err(|error| Usage(format!("cannot read standard input: {error}")))?;
-            texts.push(("standard input".to_owned(), text));
-        } else {
-            texts.push((file.display().to_string(), read_file(file)?));
-        }
-    }
+    let texts = documents.files.iter().map(|file| read_named(file));
+    let texts = texts.collect::<Result<Vec<_>, _>>()?;
     let pairs = texts
         .iter()
         .map(|(name, text)| (name.as_str(), text.as_str()));
     Ok(ResourceSet::read(pairs))
+}
+
+/// A file, or standard input, with what to call it.
+fn read_named(file: &Path) -> Result<(String, String), Usage> {
+    if file != Path::new("-") {
+        return Ok((file.display().to_string(), read_file(file)?));
+    }
+    let mut text = String::new();
+    let read = std::io::stdin().read_to_string(&mut text);
+    read.map_err(|error| Usage(format!("cannot read standard input: {error}")))?;
+    Ok(("standard input".to_owned(), text))
 }
 
 fn read_file(file: &Path) -> Result<String, Usage> {

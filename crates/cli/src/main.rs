@@ -13,6 +13,7 @@ mod format;
 mod guide;
 mod jobs;
 mod logging;
+mod memory;
 mod metrics;
 mod output;
 mod quickstart;

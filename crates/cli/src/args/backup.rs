@@ -19,6 +19,7 @@ use crate::output::Format;
 #[derive(Debug, Args)]
 #[command(
     override_usage = "armory backup -f <FILE>... [--claim <NAME=DIR>]... [--secret <NAME/KEY=PATH>]... [OPTIONS]\n       \
+        armory backup --job <FILE> [OPTIONS]\n       \
         armory backup --bootstrap-server <HOST:PORT> --topic <PATTERN>... --storage <URL> [OPTIONS]",
     after_long_help = "\
 Examples:
@@ -58,7 +59,7 @@ pub(crate) struct BackupArguments {
         id = "topic",
         value_name = "PATTERN",
         value_parser = parse_pattern,
-        required_unless_present = "files"
+        required_unless_present_any = ["files", "job"]
     )]
     pub(crate) topics: Vec<NameMatcher>,
 
@@ -67,12 +68,12 @@ pub(crate) struct BackupArguments {
         long,
         value_name = "PATTERN",
         value_parser = parse_pattern,
-        conflicts_with = "files"
+        conflicts_with_all = ["files", "job"]
     )]
     pub(crate) exclude: Vec<NameMatcher>,
 
     /// Where the archive lies: a folder, s3://bucket/prefix, gs://bucket/prefix or az://account/container/directory
-    #[arg(long, value_name = "URL", value_parser = parse_storage, required_unless_present = "files")]
+    #[arg(long, value_name = "URL", value_parser = parse_storage, required_unless_present_any = ["files", "job"])]
     pub(crate) storage: Option<StorageLocation>,
 
     /// A plugin that every record passes, with its configuration; several run in the order given
@@ -84,20 +85,20 @@ pub(crate) struct BackupArguments {
         long,
         value_name = "ALGORITHM[:LEVEL]",
         value_parser = parse_compression,
-        conflicts_with = "files"
+        conflicts_with_all = ["files", "job"]
     )]
     pub(crate) compression: Option<CompressionFlag>,
 
     /// Close a segment at this size [default: 128MiB]
-    #[arg(long, value_name = "SIZE", value_parser = parse_rollover_size, conflicts_with = "files")]
+    #[arg(long, value_name = "SIZE", value_parser = parse_rollover_size, conflicts_with_all = ["files", "job"])]
     pub(crate) segment_size: Option<u64>,
 
     /// Close a segment at this age; on S3 a crash can cost as much [default: 10m]
-    #[arg(long, value_name = "DURATION", value_parser = parse_rollover_time, conflicts_with = "files")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_rollover_time, conflicts_with_all = ["files", "job"])]
     pub(crate) segment_time: Option<std::time::Duration>,
 
     /// Delete what was archived when its newest record is older than this [default: keep everything]
-    #[arg(long, value_name = "DURATION", value_parser = parse_rollover_time, conflicts_with = "files")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_rollover_time, conflicts_with_all = ["files", "job"])]
     pub(crate) delete_after: Option<std::time::Duration>,
 
     /// Under which name the archive knows this backup; a backup goes on with what has its name only
@@ -106,7 +107,7 @@ pub(crate) struct BackupArguments {
         value_name = "NAME",
         default_value = "armory",
         value_parser = parse_name,
-        conflicts_with = "files"
+        conflicts_with_all = ["files", "job"]
     )]
     pub(crate) name: String,
 
@@ -119,7 +120,7 @@ pub(crate) struct BackupArguments {
         long,
         value_name = "NUMBER",
         requires = "worker",
-        conflicts_with = "files",
+        conflicts_with_all = ["files", "job"],
         value_parser = clap::value_parser!(u32).range(..=2_147_483_647)
     )]
     pub(crate) seed: Option<u32>,
@@ -142,7 +143,7 @@ pub(crate) struct BackupArguments {
     #[arg(long)]
     pub(crate) take_over: bool,
 
-    /// Memory for data in flight [default: 256MiB]
+    /// Memory for data in flight [default: half of what the control group may have (at most 2GiB), 256MiB where it has no limit]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) memory: Option<u64>,
 

@@ -18,9 +18,19 @@ pub(crate) struct Documents {
     )]
     pub(crate) files: Vec<PathBuf>,
 
+    /// A file with one job, every reference in it followed and every secret a file, as the operator makes it of the
+    /// documents; `-` is standard input
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["files", "claim", "secret", "bootstrap_server", "property", "property_file", "topic", "storage", "plugin"],
+    )]
+    pub(crate) job: Option<PathBuf>,
+
     /// The folder that stands for a volume: that of a plugin's claim, or of the Storage of that name
     #[arg(
         long = "claim",
+        id = "claim",
         value_name = "NAME=DIR",
         conflicts_with = "bootstrap_server"
     )]
@@ -29,6 +39,7 @@ pub(crate) struct Documents {
     /// The file that holds a key of a Secret; comes before a Secret among the documents
     #[arg(
         long = "secret",
+        id = "secret",
         value_name = "NAME/KEY=PATH",
         conflicts_with = "bootstrap_server"
     )]
@@ -56,7 +67,7 @@ pub(crate) struct KafkaFlags {
         long,
         value_name = "HOST:PORT",
         value_delimiter = ',',
-        required_unless_present = "files"
+        required_unless_present_any = ["files", "job"]
     )]
     bootstrap_server: Vec<String>,
 

@@ -18,6 +18,7 @@ use crate::output::Format;
 #[derive(Debug, Args)]
 #[command(
     override_usage = "armory restore -f <FILE>... [--claim <NAME=DIR>]... [--secret <NAME/KEY=PATH>]... [OPTIONS]\n       \
+        armory restore --job <FILE> [OPTIONS]\n       \
         armory restore --storage <URL> --bootstrap-server <HOST:PORT> --topic <SOURCE[=TARGET]>... [OPTIONS]",
     after_long_help = "\
 Examples:
@@ -42,7 +43,7 @@ pub(crate) struct RestoreArguments {
     pub(crate) documents: Documents,
 
     /// Where the archive lies: a folder, s3://bucket/prefix, gs://bucket/prefix or az://account/container/directory
-    #[arg(long, value_name = "URL", value_parser = parse_storage, required_unless_present = "files")]
+    #[arg(long, value_name = "URL", value_parser = parse_storage, required_unless_present_any = ["files", "job"])]
     pub(crate) storage: Option<StorageLocation>,
 
     #[command(flatten)]
@@ -55,13 +56,13 @@ pub(crate) struct RestoreArguments {
         id = "topic",
         value_name = "SOURCE[=TARGET]",
         value_parser = parse_topic,
-        required_unless_present = "files"
+        required_unless_present_any = ["files", "job"]
     )]
     pub(crate) topics: Vec<TopicFlag>,
 
     /// Create target topics that are not there, with the partitions and configuration of the archive. With -f they
     /// always are
-    #[arg(long, conflicts_with = "files")]
+    #[arg(long, conflicts_with_all = ["files", "job"])]
     pub(crate) create_topics: bool,
 
     /// A plugin that every record passes, with its configuration; several run in the order given
@@ -86,7 +87,7 @@ pub(crate) struct RestoreArguments {
     #[arg(long, value_name = "URL", value_parser = parse_storage)]
     pub(crate) report: Option<StorageLocation>,
 
-    /// Memory for data in flight [default: 256MiB]
+    /// Memory for data in flight [default: half of what the control group may have (at most 2GiB), 256MiB where it has no limit]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) memory: Option<u64>,
 

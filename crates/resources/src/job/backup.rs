@@ -42,6 +42,9 @@ pub struct BackupJob {
     pub take_over: bool,
     /// Bound of the memory for data in flight, in bytes.
     pub memory_budget: u64,
+    /// Whether its metrics are served, where an address is given for them.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub metrics: bool,
     /// The workers that share the backup, if several are to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub work_group: Option<WorkGroup>,
@@ -73,10 +76,19 @@ impl BackupJob {
             delete_after: None,
             take_over: false,
             memory_budget: DEFAULT_MEMORY_BUDGET,
+            metrics: true,
             work_group: None,
             worker: None,
         }
     }
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 /// Which topics a backup reads.

@@ -44,7 +44,8 @@ impl BuiltinPlugin {
 #[serde(
     rename_all = "camelCase",
     rename_all_fields = "camelCase",
-    tag = "scheme"
+    tag = "scheme",
+    deny_unknown_fields
 )]
 pub enum Repartitioning {
     /// The default partitioner does.

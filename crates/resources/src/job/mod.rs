@@ -7,6 +7,7 @@
 
 mod backup;
 mod builtin;
+mod file;
 mod plugin;
 mod restore;
 mod storage;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use backup::{BackupJob, CompressionAlgorithm, CompressionSpec, Rollover, TopicSelection};
 pub use builtin::{BuiltinPlugin, HashAlgorithm, Repartitioning};
+pub use file::{Envelope, JobFile, JobFileError};
 pub use plugin::{
     PluginEntry, PluginErrorAction, PluginErrorPolicy, PluginLimits, PluginSource, PluginStopRule,
 };

@@ -39,7 +39,7 @@ impl PluginEntry {
 
 /// Where a plugin's code is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum PluginSource {
     /// A component in a file.
     Wasi {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 /// Where an archive lies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum StorageLocation {
     /// A folder of the file system: a volume, or a path on the command line.
     Folder {
