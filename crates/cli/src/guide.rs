@@ -10,9 +10,11 @@ use crate::args::Arguments;
 
 fn pages() -> Vec<PathBuf> {
     let folder = Path::new("../../docs/guide");
-    let mut pages: Vec<PathBuf> = fs::read_dir(folder)
-        .expect("the guide is there")
+    let mut pages: Vec<PathBuf> = [folder.to_owned(), folder.join("kubernetes")]
+        .iter()
+        .flat_map(|folder| fs::read_dir(folder).expect("the guide is there"))
         .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
         .collect();
     pages.sort();
     assert!(pages.len() >= 8, "{pages:?}");

@@ -7,12 +7,13 @@ use std::path::Path;
 
 use common::{done, run};
 
-const COMMANDS: [&str; 6] = [
+const COMMANDS: [&str; 7] = [
     "backup",
     "restore",
     "inspect",
     "cat",
     "verify",
+    "crds",
     "completions",
 ];
 
@@ -215,6 +216,29 @@ fn completions_are_there_for_every_shell() {
             "{shell}"
         );
     }
+}
+
+/// What `kubectl apply` takes: the same in YAML and in JSON, with numbers that are numbers.
+#[test]
+fn custom_resource_definitions_are_printed() {
+    let list: serde_json::Value =
+        serde_json::from_str(&done(here(), &["crds", "-o", "json"])).expect("it is JSON");
+    assert_eq!(list["kind"], "List");
+    let items = list["items"].as_array().expect("a list");
+    assert_eq!(items.len(), 8);
+    let yaml = done(here(), &["crds"]);
+    let documents: Vec<serde_json::Value> =
+        serde_saphyr::from_multiple(&yaml).expect("it is YAML, several documents");
+    assert_eq!(&documents, items);
+    let workers = "spec:\n  group: kannika.io";
+    assert!(yaml.contains(workers), "keys are in order: {yaml}");
+    assert!(yaml.contains("maximum: 16\n"), "{yaml}");
+
+    let one = done(here(), &["crds", "--kind", "Backup"]);
+    assert!(one.contains("name: backups.kannika.io"), "{one}");
+    assert!(!one.contains("restores.kannika.io"), "{one}");
+    let ran = run(here(), &["crds", "--kind", "Backups"]);
+    assert_eq!(ran.code, 2, "{}", ran.err);
 }
 
 /// The reference is what the program says; `BLESS=1` writes it anew.

@@ -4,13 +4,17 @@
 //! placeholder, so that everything else is still looked at. Nothing is made of a set with a problem, so placeholders
 //! never reach a job. Types are written with [`object!`](crate::decode::object) and
 //! [`enumeration!`](crate::decode::enumeration), which also know the list of their keys: it serves the near misses
-//! of unknown keys and the outline that a test holds against the published field list.
+//! of unknown keys, and the schemas of the CustomResourceDefinitions.
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
+
+use serde_json::{Value as Json, json};
 
 use crate::node::{Node, Value};
 use crate::path::{self, Segment};
 use crate::problem::{Problem, suggestion};
+use crate::schema::ObjectSchema;
 
 /// A type that can be read from a document.
 pub(crate) trait Decode: Default {
@@ -20,8 +24,21 @@ pub(crate) trait Decode: Default {
     /// Reads the value, and reports what is wrong with it.
     fn decode(node: &Node, at: &mut Place<'_>) -> Self;
 
-    /// Adds a line per path below (and with) this one.
-    fn outline(path: &str, out: &mut Vec<String>);
+    /// The same shape as a structural schema of OpenAPI v3: what the API server checks, and `kubectl explain` shows.
+    fn schema() -> Json;
+}
+
+/// A type whose keys stand in an object: alone ([`object!`](crate::decode::object) makes a [`Decode`] of it), or among
+/// those of another object.
+pub(crate) trait Keys: Default {
+    /// The keys, in the order in which messages list them.
+    fn keys() -> Vec<&'static str>;
+
+    /// Decodes what stands under the keys, and checks the rules between them.
+    fn take(fields: &Fields<'_>, at: &mut Place<'_>) -> Self;
+
+    /// Adds the keys, and the rules between them, to the schema of the object.
+    fn describe(schema: &mut ObjectSchema);
 }
 
 /// Where in which document we are, and the problems found so far.
@@ -146,6 +163,27 @@ impl<'n> Fields<'n> {
         Fields { node: Some(node) }
     }
 
+    /// Reports where not exactly one of several keys is there.
+    pub(crate) fn exactly_one(&self, keys: &[&str], at: &mut Place<'_>) {
+        let Some(object) = self.node else { return };
+        let there = |key: &&str| {
+            object
+                .get(key)
+                .is_some_and(|node| node.value != Value::Null)
+        };
+        let present: Vec<&str> = keys.iter().copied().filter(there).collect();
+        let choice = keys.join(", ");
+        match present.as_slice() {
+            [_] => {}
+            [] if let [only] = keys => at.problem_at(*only, "missing"),
+            [] => at.problem(format!("exactly one of {choice} must be given, found none")),
+            several => at.problem(format!(
+                "exactly one of {choice} must be given, found {}",
+                several.join(" and ")
+            )),
+        }
+    }
+
     /// Decodes one key. A null is as good as absent.
     pub(crate) fn take<T: Decode>(&self, key: &str, at: &mut Place<'_>) -> T {
         let Some(object) = self.node else {
@@ -163,41 +201,79 @@ impl<'n> Fields<'n> {
     }
 }
 
-/// The path of a key in an outline: `*` marks a required one.
-pub(crate) fn outline_key<T: Decode>(path: &str, key: &str, out: &mut Vec<String>) {
-    let mark = if T::REQUIRED { "*" } else { "" };
-    T::outline(&format!("{path}.{key}{mark}"), out);
-}
-
-/// Defines an object: a struct, the keys its fields stand under, and optionally a function that checks rules
-/// between the fields.
+/// Defines an object: a struct, and the keys its fields stand under with what they mean, as users read it. Behind
+/// the type of a field more of its schema may stand: `{"default": false}`. Last among the fields may come
+/// `..field: Type`, whose keys stand beside the others. Then, each optionally:
+/// - `exactly_one ["a", "b"]`: which keys exclude each other, where one has to be there,
+/// - `check function`: a function that checks other rules between the fields,
+/// - `rule "…" => "…"`: the same rule in CEL for the API server, with its message. (All of it is checked by `check`, too.)
 macro_rules! object {
     (
-        $(#[$meta:meta])*
+        $(#[doc = $doc:literal])*
         $name:ident {
-            $( $(#[$field_meta:meta])* $key:literal => $field:ident : $type:ty, )*
+            $(
+                $(#[doc = $field_doc:literal])*
+                $key:literal => $field:ident : $type:ty $({ $($more:tt)* })?,
+            )*
+            $( ..$flat:ident : $flat_type:ty, )?
         }
-        $( check $check:path )?
+        $( exactly_one [ $($variant:literal),+ ] )?
+        $( check $check:ident )?
+        $( rule $rule:literal => $message:literal )*
     ) => {
-        $(#[$meta])*
+        $(#[doc = $doc])*
         #[derive(Debug, Clone, Default, PartialEq)]
         pub struct $name {
-            $( $(#[$field_meta])* pub $field: $type, )*
+            $( $(#[doc = $field_doc])* pub $field: $type, )*
+            $(
+                #[doc = concat!("The keys of a [`", stringify!($flat_type), "`], which stand beside the others.")]
+                pub $flat: $flat_type,
+            )?
         }
 
-        impl $crate::decode::Decode for $name {
-            fn decode(node: &$crate::node::Node, at: &mut $crate::decode::Place<'_>) -> Self {
-                let fields = $crate::decode::Fields::open(node, &[$($key),*], at);
+        impl $crate::decode::Keys for $name {
+            fn keys() -> Vec<&'static str> {
+                #[allow(unused_mut, reason = "not every object has another inside")]
+                let mut keys = vec![$($key),*];
+                $( keys.extend(<$flat_type as $crate::decode::Keys>::keys()); )?
+                keys
+            }
+
+            fn take(fields: &$crate::decode::Fields<'_>, at: &mut $crate::decode::Place<'_>) -> Self {
                 let object = $name {
                     $( $field: fields.take::<$type>($key, at), )*
+                    $( $flat: <$flat_type as $crate::decode::Keys>::take(fields, at), )?
                 };
+                $( fields.exactly_one(&[$($variant),+], at); )?
                 $( $check(&object, at); )?
                 object
             }
 
-            fn outline(path: &str, out: &mut Vec<String>) {
-                out.push(format!("{path} object"));
-                $( $crate::decode::outline_key::<$type>(path, $key, out); )*
+            fn describe(schema: &mut $crate::schema::ObjectSchema) {
+                $(
+                    schema.key::<$type>(
+                        $key,
+                        &[$($field_doc),*],
+                        serde_json::json!({ $($($more)*)? }),
+                    );
+                )*
+                $( <$flat_type as $crate::decode::Keys>::describe(schema); )?
+                $( schema.exactly_one(&[$($variant),+]); )?
+                $( schema.rule($rule, $message); )*
+            }
+        }
+
+        impl $crate::decode::Decode for $name {
+            fn decode(node: &$crate::node::Node, at: &mut $crate::decode::Place<'_>) -> Self {
+                let keys = <$name as $crate::decode::Keys>::keys();
+                let fields = $crate::decode::Fields::open(node, &keys, at);
+                <$name as $crate::decode::Keys>::take(&fields, at)
+            }
+
+            fn schema() -> serde_json::Value {
+                let mut schema = $crate::schema::ObjectSchema::new(&[$($doc),*]);
+                <$name as $crate::decode::Keys>::describe(&mut schema);
+                schema.finish()
             }
         }
     };
@@ -235,8 +311,8 @@ macro_rules! enumeration {
                 $crate::decode::choice(node, $name::ALL, at)
             }
 
-            fn outline(path: &str, out: &mut Vec<String>) {
-                out.push(format!("{path} string"));
+            fn schema() -> serde_json::Value {
+                serde_json::json!({ "type": "string", "enum": [$($word),*] })
             }
         }
     };
@@ -280,8 +356,8 @@ impl Decode for String {
         }
     }
 
-    fn outline(path: &str, out: &mut Vec<String>) {
-        out.push(format!("{path} string"));
+    fn schema() -> Json {
+        json!({ "type": "string" })
     }
 }
 
@@ -296,8 +372,8 @@ impl Decode for bool {
         }
     }
 
-    fn outline(path: &str, out: &mut Vec<String>) {
-        out.push(format!("{path} boolean"));
+    fn schema() -> Json {
+        json!({ "type": "boolean" })
     }
 }
 
@@ -308,8 +384,8 @@ impl<T: Decode> Decode for Option<T> {
         Some(T::decode(node, at))
     }
 
-    fn outline(path: &str, out: &mut Vec<String>) {
-        T::outline(path, out);
+    fn schema() -> Json {
+        T::schema()
     }
 }
 
@@ -330,9 +406,8 @@ impl<T: Decode> Decode for Vec<T> {
         }
     }
 
-    fn outline(path: &str, out: &mut Vec<String>) {
-        out.push(format!("{path} array"));
-        T::outline(&format!("{path}[]"), out);
+    fn schema() -> Json {
+        json!({ "type": "array", "items": T::schema() })
     }
 }
 
@@ -355,9 +430,8 @@ impl<T: Decode> Decode for BTreeMap<String, T> {
         }
     }
 
-    fn outline(path: &str, out: &mut Vec<String>) {
-        out.push(format!("{path} object"));
-        T::outline(&format!("{path}{{}}"), out);
+    fn schema() -> Json {
+        json!({ "type": "object", "additionalProperties": T::schema() })
     }
 }
 
@@ -370,44 +444,55 @@ impl<T: Decode> Decode for Required<T> {
         Required(T::decode(node, at))
     }
 
-    fn outline(path: &str, out: &mut Vec<String>) {
-        T::outline(path, out);
+    fn schema() -> Json {
+        T::schema()
     }
 }
 
-/// An object of Kubernetes that is handed on as it stands.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct FreeObject(pub serde_json::Value);
+/// Something of Kubernetes that is read as a `T` to find what is wrong with it, and handed on as the JSON that it was.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kept<T> {
+    /// What stood there.
+    pub json: Json,
+    shape: PhantomData<T>,
+}
 
-impl Decode for FreeObject {
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Kept {
+            json: Json::Null,
+            shape: PhantomData,
+        }
+    }
+}
+
+impl<T: Decode> Decode for Kept<T> {
+    fn decode(node: &Node, at: &mut Place<'_>) -> Self {
+        T::decode(node, at);
+        Kept {
+            json: node.to_json(),
+            shape: PhantomData,
+        }
+    }
+
+    fn schema() -> Json {
+        T::schema()
+    }
+}
+
+/// An object whose keys are somebody else's business.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AnyObject(pub Json);
+
+impl Decode for AnyObject {
     fn decode(node: &Node, at: &mut Place<'_>) -> Self {
         if !matches!(node.value, Value::Map(_)) {
             at.expected("an object", node);
         }
-        FreeObject(node.to_json())
+        AnyObject(node.to_json())
     }
 
-    fn outline(path: &str, out: &mut Vec<String>) {
-        out.push(format!("{path} object"));
-    }
-}
-
-/// A list of Kubernetes objects that is handed on as it stands.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct FreeList(pub Vec<serde_json::Value>);
-
-impl Decode for FreeList {
-    fn decode(node: &Node, at: &mut Place<'_>) -> Self {
-        match &node.value {
-            Value::List(items) => FreeList(items.iter().map(Node::to_json).collect()),
-            _ => {
-                at.expected("a list", node);
-                FreeList::default()
-            }
-        }
-    }
-
-    fn outline(path: &str, out: &mut Vec<String>) {
-        out.push(format!("{path} array"));
+    fn schema() -> Json {
+        json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
     }
 }

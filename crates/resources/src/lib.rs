@@ -9,6 +9,7 @@
 //! whose behaviour does not exist yet, is an error.
 
 mod bindings;
+mod crd;
 mod decode;
 pub mod job;
 pub mod kinds;
@@ -18,10 +19,12 @@ mod path;
 mod problem;
 mod resolve;
 pub mod scalar;
+mod schema;
 mod set;
 
 pub use bindings::{BindingError, Bindings};
-pub use decode::{FreeList, FreeObject, Required};
+pub use crd::{CRD_KINDS, crds, outline};
+pub use decode::{AnyObject, Kept, Required};
 pub use problem::{Problem, Problems};
 pub use resolve::Jobs;
-pub use set::{API_VERSION, Resource, ResourceSet, outline};
+pub use set::{API_VERSION, Resource, ResourceSet};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use serde_json::{Value as Json, json};
 
 use crate::decode::{Decode, Place};
 use crate::node::{Node, Value};
@@ -40,14 +41,31 @@ impl<const MIN: i64, const MAX: i64> Decode for Whole<MIN, MAX> {
         }
     }
 
-    fn outline(path: &str, out: &mut Vec<String>) {
-        out.push(format!("{path} integer"));
+    fn schema() -> Json {
+        let mut schema = json!({ "type": "integer", "format": "int64", "minimum": MIN });
+        if MAX < i64::MAX {
+            schema["maximum"] = MAX.into();
+        }
+        schema
     }
 }
 
 /// A number of bytes, written as a number or as a text like `10 MiB`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Size(pub u64);
+
+impl Size {
+    /// The same as a quantity of Kubernetes, with the largest unit that leaves a whole number: `10Gi`.
+    pub fn quantity(self) -> String {
+        let units = ["Ei", "Pi", "Ti", "Gi", "Mi", "Ki"];
+        let shifts = [60, 50, 40, 30, 20, 10];
+        let whole = |shift: u32| self.0 > 0 && self.0.trailing_zeros() >= shift;
+        match units.iter().zip(shifts).find(|(_, shift)| whole(*shift)) {
+            Some((unit, shift)) => format!("{}{unit}", self.0 >> shift),
+            None => self.0.to_string(),
+        }
+    }
+}
 
 /// Reads a size like `10 MiB`, `25MB`, `1Gi` or `4096`: binary units have an `i`, others are decimal.
 pub fn parse_size(text: &str) -> Result<u64, String> {
@@ -77,8 +95,12 @@ impl Decode for Size {
         }
     }
 
-    fn outline(path: &str, out: &mut Vec<String>) {
-        out.push(format!("{path} int-or-string"));
+    fn schema() -> Json {
+        json!({
+            "x-kubernetes-int-or-string": true,
+            "anyOf": [{ "type": "integer" }, { "type": "string" }],
+            "pattern": r"^\s*[0-9.]+\s*([kKmMgGtTpPeE]?[iI]?[bB]?)\s*$",
+        })
     }
 }
 
@@ -138,8 +160,8 @@ impl Decode for Interval {
         Interval::default()
     }
 
-    fn outline(path: &str, out: &mut Vec<String>) {
-        out.push(format!("{path} string"));
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": "^([0-9]+(ns|us|ms|[smhdwy]))+$" })
     }
 }
 
@@ -186,8 +208,8 @@ impl Decode for DateTime {
         }
     }
 
-    fn outline(path: &str, out: &mut Vec<String>) {
-        out.push(format!("{path} string"));
+    fn schema() -> Json {
+        json!({ "type": "string", "format": "date-time" })
     }
 }
 
@@ -220,8 +242,8 @@ impl Decode for TopicName {
         TopicName(name)
     }
 
-    fn outline(path: &str, out: &mut Vec<String>) {
-        out.push(format!("{path} string"));
+    fn schema() -> Json {
+        json!({ "type": "string", "maxLength": 249, "pattern": "^[a-zA-Z0-9._-]+$" })
     }
 }
 
@@ -246,8 +268,8 @@ impl Decode for ObjectName {
         ObjectName(name)
     }
 
-    fn outline(path: &str, out: &mut Vec<String>) {
-        out.push(format!("{path} string"));
+    fn schema() -> Json {
+        json!({ "type": "string", "maxLength": 253, "pattern": "^[a-zA-Z0-9._-]+$" })
     }
 }
 
@@ -264,8 +286,8 @@ impl Decode for Name {
         Name(name)
     }
 
-    fn outline(path: &str, out: &mut Vec<String>) {
-        out.push(format!("{path} string"));
+    fn schema() -> Json {
+        json!({ "type": "string", "minLength": 1 })
     }
 }
 
@@ -288,6 +310,20 @@ mod tests {
         }
         for text in ["", "MiB", "-1", "10 MiBs", "ten"] {
             assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_as_quantities() {
+        for (bytes, quantity) in [
+            (0, "0"),
+            (1000, "1000"),
+            (1024, "1Ki"),
+            (10 << 30, "10Gi"),
+            (1536 << 20, "1536Mi"),
+            (1 << 63, "8Ei"),
+        ] {
+            assert_eq!(Size(bytes).quantity(), quantity);
         }
     }
 

@@ -7,6 +7,9 @@ use crate::kinds::credentials::CredentialsSpec;
 use crate::kinds::event_hub::EventHubSpec;
 use crate::kinds::metadata::Metadata;
 use crate::kinds::restore::RestoreSpec;
+use crate::kinds::schema_registry::{
+    SchemaRegistryBackupSpec, SchemaRegistryRestoreSpec, SchemaRegistrySpec,
+};
 use crate::kinds::secret::SecretDocument;
 use crate::kinds::storage::StorageSpec;
 use crate::node::{Node, Value, parse_documents};
@@ -15,19 +18,15 @@ use crate::problem::{Problem, suggestion};
 /// The version of all our kinds.
 pub const API_VERSION: &str = "kannika.io/v1alpha";
 
-/// Kinds that are part of the model and that nothing here can run yet.
-const LATER_KINDS: &[&str] = &[
-    "SchemaRegistry",
-    "SchemaRegistryBackup",
-    "SchemaRegistryRestore",
-];
-
 const KINDS: &[&str] = &[
     "Backup",
     "Restore",
     "Storage",
     "EventHub",
     "Credentials",
+    "SchemaRegistry",
+    "SchemaRegistryBackup",
+    "SchemaRegistryRestore",
     "Secret",
     "ConfigMap",
 ];
@@ -66,6 +65,12 @@ pub enum Resource {
     EventHub(Box<EventHubSpec>),
     /// Credentials.
     Credentials(Box<CredentialsSpec>),
+    /// A SchemaRegistry.
+    SchemaRegistry(Box<SchemaRegistrySpec>),
+    /// A SchemaRegistryBackup.
+    SchemaRegistryBackup(Box<SchemaRegistryBackupSpec>),
+    /// A SchemaRegistryRestore.
+    SchemaRegistryRestore(Box<SchemaRegistryRestoreSpec>),
     /// A Secret of Kubernetes.
     Secret(SecretDocument),
     /// A ConfigMap of Kubernetes.
@@ -81,6 +86,9 @@ impl Resource {
             Resource::Storage(_) => "Storage",
             Resource::EventHub(_) => "EventHub",
             Resource::Credentials(_) => "Credentials",
+            Resource::SchemaRegistry(_) => "SchemaRegistry",
+            Resource::SchemaRegistryBackup(_) => "SchemaRegistryBackup",
+            Resource::SchemaRegistryRestore(_) => "SchemaRegistryRestore",
             Resource::Secret(_) => "Secret",
             Resource::ConfigMap(_) => "ConfigMap",
         }
@@ -242,6 +250,13 @@ fn read_document(root: &Node, at: &mut Place<'_>) -> Option<(Metadata, Resource)
             "Restore" => Resource::Restore(Box::new(fields.take("spec", at))),
             "Storage" => Resource::Storage(Box::new(fields.take("spec", at))),
             "EventHub" => Resource::EventHub(Box::new(fields.take("spec", at))),
+            "SchemaRegistry" => Resource::SchemaRegistry(Box::new(fields.take("spec", at))),
+            "SchemaRegistryBackup" => {
+                Resource::SchemaRegistryBackup(Box::new(fields.take("spec", at)))
+            }
+            "SchemaRegistryRestore" => {
+                Resource::SchemaRegistryRestore(Box::new(fields.take("spec", at)))
+            }
             _ => Resource::Credentials(Box::new(fields.take("spec", at))),
         }
     };
@@ -276,25 +291,8 @@ fn read_kind(root: &Node, at: &mut Place<'_>) -> Option<&'static str> {
     if known.is_none() {
         at.problem_at(
             "kind",
-            if LATER_KINDS.contains(&text.as_str()) {
-                format!("{text} is not supported yet, remove the document")
-            } else {
-                format!("unknown kind {text:?}{}", suggestion(&text, KINDS))
-            },
+            format!("unknown kind {text:?}{}", suggestion(&text, KINDS)),
         );
     }
     known
-}
-
-/// Every key of every kind, a line each: `Backup spec.streams[].topic* string`. `*` marks a required key, `[]` the
-/// items of a list, `{}` the values of a map.
-pub fn outline() -> Vec<String> {
-    let mut lines = Vec::new();
-    BackupSpec::outline("Backup spec", &mut lines);
-    RestoreSpec::outline("Restore spec", &mut lines);
-    StorageSpec::outline("Storage spec", &mut lines);
-    EventHubSpec::outline("EventHub spec", &mut lines);
-    CredentialsSpec::outline("Credentials spec", &mut lines);
-    lines.sort();
-    lines
 }

@@ -87,11 +87,42 @@ fn accepted() {
     }
 }
 
-/// `keys.txt` was held against the published interface: a key that leaves it is a manifest that breaks.
+/// What users copy first is sound, all of it together.
 #[test]
-fn keys_are_those_of_the_interface() {
-    let file = Path::new("tests/keys.txt");
-    check(file, &(armory_resources::outline().join("\n") + "\n"));
+fn the_examples_of_the_guide_are_sound() {
+    let folder = Path::new("../../docs/guide/kubernetes/examples");
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).expect("the examples are there") {
+        let path = entry.expect("the folder can be listed").path();
+        let text = fs::read_to_string(&path).expect("an example can be read");
+        files.push((path.display().to_string(), text));
+    }
+    let set = ResourceSet::read(files.iter().map(|(name, text)| (&**name, &**text)));
+    let mut bindings = Bindings::default();
+    for claim in ["archive", "plugins"] {
+        bindings
+            .add_claim(&format!("{claim}=/data/{claim}"))
+            .expect("a binding");
+    }
+    for key in [
+        "s3-keys/id",
+        "s3-keys/secret",
+        "kafka/username",
+        "kafka/password",
+        "kafka/ca.crt",
+    ] {
+        bindings
+            .add_secret(&format!("{key}=/secrets/{key}"))
+            .expect("a binding");
+    }
+    let backups = set
+        .backup_jobs(&bindings)
+        .unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!((backups.jobs.len(), backups.notes), (3, Vec::new()));
+    let restores = set
+        .restore_jobs(&bindings)
+        .unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!((restores.jobs.len(), restores.notes), (2, Vec::new()));
 }
 
 /// A Secret among the documents is used, wins over nothing that is bound, and is not shown.

@@ -3,6 +3,7 @@
 mod backup;
 mod cat;
 mod connect;
+mod crds;
 mod groups;
 mod inspect;
 mod plugin;
@@ -18,6 +19,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use backup::BackupArguments;
 pub(crate) use cat::{CatArguments, CatFormat, OffsetRange};
 pub(crate) use connect::{Documents, StorageFlags};
+pub(crate) use crds::{CrdsArguments, CrdsFormat};
 pub(crate) use groups::{
     ApplyArguments, GroupsArguments, GroupsCommand, SnapshotArguments, Translation,
 };
@@ -84,6 +86,7 @@ pub(crate) enum Command {
     Verify(VerifyArguments),
     Prune(PruneArguments),
     Plugin(PluginArguments),
+    Crds(CrdsArguments),
     Completions(CompletionsArguments),
     /// Print the reference of all commands as Markdown
     #[command(hide = true)]

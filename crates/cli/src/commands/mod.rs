@@ -3,6 +3,7 @@
 mod backup;
 mod cat;
 mod completions;
+mod crds;
 mod findings;
 mod groups;
 mod inspect;
@@ -37,6 +38,7 @@ pub(crate) async fn run(command: Command, console: &Console) -> anyhow::Result<E
         Command::Verify(arguments) => verify::run(arguments, console).await,
         Command::Prune(arguments) => prune::run(arguments, console).await,
         Command::Plugin(arguments) => plugin::run(arguments).await,
+        Command::Crds(arguments) => crds::run(arguments),
         Command::Completions(arguments) => completions::run(arguments.shell),
         Command::Reference => reference::run(),
     }

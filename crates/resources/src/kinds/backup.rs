@@ -3,72 +3,85 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::decode::{Decode, FreeList, FreeObject, Place, Required, enumeration, object};
+use serde_json::Value as Json;
+
+use crate::decode::{Decode, Kept, Place, Required, enumeration, object};
 use crate::job::{CompressionAlgorithm, NameMatcher, NamePattern};
+use crate::kinds::CredentialsSource;
 use crate::kinds::plugin::PluginSpec;
-use crate::kinds::{CredentialsSource, LocalReference, exactly_one};
+use crate::kinds::pod::{EnvVarSpec, PodFields, ResourcesSpec};
 use crate::node::Node;
 use crate::scalar::{Interval, Name, Size, TopicName, Whole};
 
 object! {
-    /// `spec` of a Backup.
+    /// A backup copies topics of a Kafka cluster into a storage, continuously.
     BackupSpec {
-        /// The EventHub that is read.
+        /// The name of the EventHub that is read.
         "source" => source: Name,
-        /// The Storage that is written.
+        /// The name of the Storage that is written.
         "sink" => sink: Name,
-        /// `false` is paused; true where it is not given.
+        /// Whether the backup runs; `false` pauses it, and it goes on later where it was. Default: true.
         "enabled" => enabled: Option<bool>,
-        /// Topics named one by one.
+        /// Topics that are named one by one.
         "streams" => streams: Vec<StreamSpec>,
-        /// Topics by pattern.
+        /// Topics that are chosen by pattern, also those that appear later. Kafka's internal topics are never chosen so.
         "topicSelectors" => topic_selectors: Option<TopicSelectorsSpec>,
-        /// Outer compression.
+        /// How what is stored is compressed, beyond what producers compressed. A change affects new data only. Default:
+        /// not at all.
         "compression" => compression: Option<CompressionConfig>,
-        /// When a segment is closed.
+        /// When a segment is closed. What is in a segment of a remote storage is safe when it is closed.
         "segmentRolloverTriggers" => rollover: Option<RolloverSpec>,
-        /// Bytes gathered per partition before they are written to a file.
+        /// How many bytes are gathered for a partition before they are written to a file, as a number or like `64 KiB`.
+        /// Default: 8 KiB.
         "writeBufferSize" => write_buffer_size: Option<Size>,
-        /// How many pods share the work. One process does all of it.
+        /// How many pods share the partitions. Default: one pod has all of them.
         "workGroup" => work_group: Option<WorkGroupSpec>,
-        /// How lag is looked at.
+        /// How lag is measured, which is how many records are not archived yet.
         "lagMonitor" => lag_monitor: Option<LagMonitorSpec>,
-        /// Metrics of a pod.
+        /// The metrics of a pod.
         "monitoring" => monitoring: Option<MonitoringSpec>,
-        /// The plugin chain.
-        "plugins" => plugins: Vec<PluginSpec>,
-        /// Credentials for the EventHub.
+        /// Plugins that records pass through before they are stored, in this order.
+        "plugins" => plugins: Vec<PluginSpec> {"maxItems": 64},
+        /// Credentials for the EventHub: of the kind `sasl` or `mTls`.
         "sourceCredentialsFrom" => source_credentials: Option<CredentialsSource>,
-        /// Credentials for the Storage.
+        /// Credentials for the Storage: of the kind `aws`, `gcp` or `azureContainerToken`, as the storage needs them.
         "sinkCredentialsFrom" => sink_credentials: Option<CredentialsSource>,
-        /// Client properties over those of the EventHub.
+        /// Properties of the client that come over those of the EventHub, for example `group.id`.
         "sourceAdditionalProps" => source_properties: BTreeMap<String, String>,
-        /// A storage has none.
+        /// Refused where it is not empty: a storage has no such properties.
         "sinkAdditionalProps" => sink_properties: BTreeMap<String, String>,
-        /// For people.
-        "description" => description: Option<String>,
-        /// Pod.
-        "affinity" => affinity: Option<FreeObject>,
-        /// Pod.
-        "annotations" => annotations: BTreeMap<String, String>,
-        /// Pod.
-        "extraArgs" => extra_args: Vec<String>,
-        /// Pod.
-        "extraEnvVars" => extra_env_vars: Option<FreeList>,
-        /// Pod.
-        "imagePullSecrets" => image_pull_secrets: Vec<LocalReference>,
-        /// Pod.
-        "labels" => labels: BTreeMap<String, String>,
-        /// Pod.
-        "nodeSelector" => node_selector: BTreeMap<String, String>,
-        /// Pod.
-        "resources" => resources: Option<FreeObject>,
-        /// Pod.
-        "serviceAccountName" => service_account_name: Option<String>,
-        /// Pod.
-        "tolerations" => tolerations: Option<FreeList>,
+        ..pod: PodFields,
     }
     check check_backup
+}
+
+impl BackupSpec {
+    /// Is it to run? Also where the key is absent.
+    pub fn is_enabled(&self) -> bool {
+        self.enabled != Some(false)
+    }
+
+    /// Does it select anything: a stream that is not switched off, or a matcher?
+    pub fn has_streams(&self) -> bool {
+        let selectors = self.topic_selectors.as_ref();
+        self.streams
+            .iter()
+            .any(|stream| stream.enabled != Some(false))
+            || selectors.is_some_and(|selectors| !selectors.matchers.0.is_empty())
+    }
+
+    /// How many pods share the work, 1 to 16.
+    pub fn workers(&self) -> u32 {
+        let group = self.work_group.as_ref();
+        // Decoded within its range.
+        group.map_or(1, |group| group.workers.0 as u32)
+    }
+
+    /// Does a pod serve metrics?
+    pub fn has_metrics(&self) -> bool {
+        let monitoring = self.monitoring.as_ref();
+        monitoring.is_none_or(|monitoring| monitoring.enabled != Some(false))
+    }
 }
 
 fn check_backup(spec: &BackupSpec, at: &mut Place<'_>) {
@@ -84,29 +97,29 @@ fn check_backup(spec: &BackupSpec, at: &mut Place<'_>) {
 }
 
 object! {
-    /// One of `streams`.
+    /// A topic that is backed up.
     StreamSpec {
-        /// The topic.
+        /// The name of the topic.
         "topic" => topic: TopicName,
-        /// `false` leaves it out, also where a matcher takes it; true where it is not given.
+        /// `false` leaves the topic out, also where a matcher takes it. Default: true.
         "enabled" => enabled: Option<bool>,
     }
 }
 
 object! {
-    /// `topicSelectors`.
+    /// Topics by pattern.
     TopicSelectorsSpec {
-        /// What is taken.
-        "matchers" => matchers: Required<Vec<TopicMatcher>>,
-        /// What is not; wins.
-        "excludeMatchers" => exclude_matchers: Vec<TopicMatcher>,
+        /// Topics that are backed up.
+        "matchers" => matchers: Required<Vec<TopicMatcher>> {"maxItems": 1000},
+        /// Topics that are not; they win over `matchers`. What `streams` names is not touched.
+        "excludeMatchers" => exclude_matchers: Vec<TopicMatcher> {"maxItems": 1000},
     }
 }
 
 object! {
     /// A matcher of topics.
     TopicMatcher {
-        /// How the name is matched.
+        /// How the name of a topic is matched: by exactly one of `literal`, `regex` and `glob`.
         "name" => name: MatcherName,
     }
 }
@@ -114,23 +127,14 @@ object! {
 object! {
     /// Exactly one of three kinds of patterns.
     MatcherSpec {
-        /// Equal.
+        /// The name itself.
         "literal" => literal: Option<String>,
-        /// Searched.
+        /// A regular expression (Rust's `regex`) that is found anywhere in the name: anchor it with `^` and `$`.
         "regex" => regex: Option<String>,
-        /// Shell pattern of the whole name.
+        /// A shell pattern of the whole name: `*`, `?`, `[a-z]`, `[!a-z]`, `{a,b}`.
         "glob" => glob: Option<String>,
     }
-    check check_matcher
-}
-
-fn check_matcher(spec: &MatcherSpec, at: &mut Place<'_>) {
-    let keys = [
-        ("literal", spec.literal.is_some()),
-        ("regex", spec.regex.is_some()),
-        ("glob", spec.glob.is_some()),
-    ];
-    exactly_one(&keys, at);
+    exactly_one ["literal", "regex", "glob"]
 }
 
 /// A [`MatcherSpec`], compiled.
@@ -168,17 +172,17 @@ impl Decode for MatcherName {
         }
     }
 
-    fn outline(path: &str, out: &mut Vec<String>) {
-        MatcherSpec::outline(path, out);
+    fn schema() -> Json {
+        MatcherSpec::schema()
     }
 }
 
 object! {
-    /// `compression`.
+    /// Compression of what is stored.
     CompressionConfig {
-        /// The algorithm.
+        /// The algorithm. `zstd`, `gzip` and `none` work; the others are refused until they do.
         "algorithm" => algorithm: AlgorithmName,
-        /// Its level.
+        /// The level: -7 to 22 of `zstd`, 0 to 9 of `gzip`. Default: that of the algorithm.
         "quality" => quality: Option<Whole<{ i32::MIN as i64 }, { i32::MAX as i64 }>>,
     }
 }
@@ -225,11 +229,11 @@ impl AlgorithmName {
 }
 
 object! {
-    /// `segmentRolloverTriggers`.
+    /// When a segment is closed: by what comes first.
     RolloverSpec {
-        /// Size.
+        /// Size in bytes, as a number or like `25 MiB`; at least 1. Default: 128 MiB.
         "size" => size: Option<Size>,
-        /// Age.
+        /// Age in seconds, at least 1. Default: 600.
         "timeoutSeconds" => timeout_seconds: Option<Whole<1, { i64::MAX }>>,
     }
     check check_rollover
@@ -245,21 +249,21 @@ fn check_rollover(spec: &RolloverSpec, at: &mut Place<'_>) {
 }
 
 object! {
-    /// `workGroup`.
+    /// Pods that share the partitions of a backup.
     WorkGroupSpec {
-        /// Pods.
+        /// How many pods, 1 to 16. Each partition belongs to one of them.
         "workers" => workers: Whole<1, 16>,
-        /// Another spread.
+        /// Another seed gives another assignment of partitions to pods. Default: 0.
         "seed" => seed: Option<Whole<0, 2_147_483_647>>,
     }
 }
 
 object! {
-    /// `lagMonitor`.
+    /// How lag is measured.
     LagMonitorSpec {
-        /// Between two looks.
+        /// Time between two measurements, like `15s` or `1m30s`; at least 1s. Default: 15s.
         "refreshInterval" => refresh_interval: Option<Interval>,
-        /// Of one request.
+        /// Time that one request to the cluster may take, like `10s`. Default: 10s.
         "requestTimeout" => request_timeout: Option<Interval>,
     }
     check check_lag_monitor
@@ -276,15 +280,15 @@ fn check_lag_monitor(spec: &LagMonitorSpec, at: &mut Place<'_>) {
 }
 
 object! {
-    /// `monitoring`.
+    /// The metrics of a pod, which it serves itself.
     MonitoringSpec {
-        /// On where it is not given.
+        /// `false` turns the metrics off. Default: true.
         "enabled" => enabled: Option<bool>,
-        /// Pod.
+        /// Taken, and without effect: there is no other container that they would be for.
         "extraArgs" => extra_args: Vec<String>,
-        /// Pod.
-        "extraEnvVars" => extra_env_vars: Option<FreeList>,
-        /// Pod.
-        "resources" => resources: Option<FreeObject>,
+        /// Taken, and without effect: there is no other container that they would be for.
+        "extraEnvVars" => extra_env_vars: Option<Kept<Vec<EnvVarSpec>>>,
+        /// Taken, and without effect: there is no other container that they would be for.
+        "resources" => resources: Option<Kept<ResourcesSpec>>,
     }
 }

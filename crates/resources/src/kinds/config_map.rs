@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value as Json;
+
 use crate::decode::{Decode, Fields, Place};
 use crate::node::{Node, Value};
 
@@ -48,7 +50,7 @@ impl Decode for Text {
         }
     }
 
-    fn outline(path: &str, out: &mut Vec<String>) {
-        out.push(format!("{path} string"));
+    fn schema() -> Json {
+        String::schema()
     }
 }

@@ -1,60 +1,52 @@
 //! Credentials.
 
 use crate::decode::{Place, enumeration, object};
-use crate::kinds::exactly_one;
 use crate::scalar::Name;
 
 object! {
-    /// `spec` of Credentials: exactly one of six.
+    /// Credentials for a Kafka cluster, a storage or a schema registry: exactly one of six kinds.
     CredentialsSpec {
-        /// For S3.
+        /// An access key for S3.
         "aws" => aws: Option<AwsSpec>,
-        /// For Google Cloud Storage.
+        /// A service account for Google Cloud Storage.
         "gcp" => gcp: Option<GcpSpec>,
-        /// For Azure Blob Storage.
+        /// A shared access signature for Azure Blob Storage.
         "azureContainerToken" => azure: Option<AzureTokenSpec>,
-        /// For Kafka.
+        /// A password or a token for Kafka.
         "sasl" => sasl: Option<SaslSpec>,
-        /// For Kafka.
+        /// A client certificate for Kafka.
         "mTls" => m_tls: Option<MutualTlsSpec>,
-        /// For schema registries.
+        /// A user name and a password for a schema registry.
         "httpBasic" => http_basic: Option<HttpBasicSpec>,
     }
-    check check_credentials
-}
-
-fn check_credentials(spec: &CredentialsSpec, at: &mut Place<'_>) {
-    let keys = spec.variants();
-    exactly_one(&keys, at);
+    exactly_one ["aws", "gcp", "azureContainerToken", "sasl", "mTls", "httpBasic"]
 }
 
 impl CredentialsSpec {
-    fn variants(&self) -> [(&'static str, bool); 6] {
-        [
+    /// The key of the variant that is there.
+    pub fn variant(&self) -> Option<&'static str> {
+        let variants = [
             ("aws", self.aws.is_some()),
             ("gcp", self.gcp.is_some()),
             ("azureContainerToken", self.azure.is_some()),
             ("sasl", self.sasl.is_some()),
             ("mTls", self.m_tls.is_some()),
             ("httpBasic", self.http_basic.is_some()),
-        ]
-    }
-
-    /// The key of the variant that is there.
-    pub(crate) fn variant(&self) -> Option<&'static str> {
-        self.variants()
-            .iter()
-            .find_map(|(key, there)| there.then_some(*key))
+        ];
+        variants
+            .into_iter()
+            .find_map(|(key, there)| there.then_some(key))
     }
 }
 
 object! {
-    /// `…From`: a value that stands in a Secret.
+    /// A value that stands in a Secret.
     ValueSource {
-        /// Which key of which Secret.
+        /// A key of a Secret of the same namespace.
         "secretKeyRef" => secret: Option<SecretKey>,
     }
     check check_value_source
+    rule "has(self.secretKeyRef)" => "secretKeyRef must be given: the name and the key of a Secret"
 }
 
 impl ValueSource {
@@ -73,45 +65,45 @@ fn check_value_source(source: &ValueSource, at: &mut Place<'_>) {
 }
 
 object! {
-    /// `secretKeyRef`.
+    /// A key of a Secret.
     SecretKey {
         /// The key.
         "key" => key: Name,
-        /// The Secret.
+        /// The name of the Secret.
         "name" => name: Name,
-        /// It may be missing.
+        /// Whether Secret or key may be missing. Default: false.
         "optional" => optional: Option<bool>,
     }
 }
 
 object! {
-    /// `aws`.
+    /// An access key for S3.
     AwsSpec {
-        /// The access key's id.
+        /// The id of the access key.
         "accessKeyIdFrom" => access_key_id: ValueSource,
-        /// The access key.
+        /// The secret access key.
         "secretAccessKeyFrom" => secret_access_key: ValueSource,
-        /// For people.
+        /// What this is for, for people.
         "description" => description: Option<String>,
     }
 }
 
 object! {
-    /// `gcp`.
+    /// A service account for Google Cloud Storage.
     GcpSpec {
-        /// A service account.
+        /// The JSON file of a service account's key.
         "serviceAccountJsonFrom" => service_account_json: ValueSource,
-        /// For people.
+        /// What this is for, for people.
         "description" => description: Option<String>,
     }
 }
 
 object! {
-    /// `azureContainerToken`.
+    /// A shared access signature for Azure Blob Storage.
     AzureTokenSpec {
-        /// A token.
+        /// The shared access signature (SAS) of a container.
         "sasTokenFrom" => sas_token: ValueSource,
-        /// For people.
+        /// What this is for, for people.
         "description" => description: Option<String>,
     }
 }
@@ -131,85 +123,87 @@ enumeration! {
 }
 
 object! {
-    /// `sasl`.
+    /// A password (PLAIN and SCRAM), or a token (OAUTHBEARER) for Kafka.
     SaslSpec {
         /// The mechanism.
         "mechanism" => mechanism: SaslMechanism,
-        /// Who.
+        /// The user name, for PLAIN and SCRAM.
         "usernameFrom" => username: Option<ValueSource>,
-        /// Password.
+        /// The password, for PLAIN and SCRAM.
         "passwordFrom" => password: Option<ValueSource>,
-        /// Where a token comes from.
+        /// The address that gives tokens, for OAUTHBEARER.
         "tokenEndpoint" => token_endpoint: Option<String>,
-        /// Who, for a token.
+        /// The id of the client that asks for a token, for OAUTHBEARER.
         "clientIdFrom" => client_id: Option<ValueSource>,
-        /// Password, for a token.
+        /// The secret of the client that asks for a token, for OAUTHBEARER.
         "clientSecretFrom" => client_secret: Option<ValueSource>,
-        /// What for.
+        /// The scope of the token, for OAUTHBEARER.
         "scope" => scope: Option<String>,
-        /// Handed on.
+        /// What is sent to the broker beside the token, for OAUTHBEARER.
         "extensions" => extensions: Vec<SaslExtension>,
-        /// TLS.
+        /// TLS of the connections. Where it is there, they are encrypted.
         "sslConf" => ssl: Option<TlsSpec>,
-        /// For people.
+        /// What this is for, for people.
         "description" => description: Option<String>,
     }
 }
 
 object! {
-    /// One of `sasl.extensions`.
+    /// What is sent to the broker beside the token.
     SaslExtension {
-        /// Key.
+        /// The name of the extension, for example `logicalCluster`.
         "key" => key: Name,
-        /// Value.
+        /// Its value.
         "value" => value: String,
     }
 }
 
 object! {
-    /// `sslConf`.
+    /// TLS of connections.
     TlsSpec {
-        /// On where it is not given.
+        /// Whether connections are encrypted. Default: true, because this object is there.
         "enabled" => enabled: Option<bool>,
-        /// Whom to trust.
+        /// The certificates of the authorities that the server's certificate is trusted by, as PEM. Default: those of the
+        /// system.
         "caCertificatePemFrom" => ca_certificate_pem: Option<ValueSource>,
-        /// Whom to trust.
+        /// A file in the pod with those certificates.
         "caCertificateLocation" => ca_certificate_location: Option<String>,
-        /// Who we are.
+        /// The certificate of the client, as PEM.
         "certificatePemFrom" => certificate_pem: Option<ValueSource>,
-        /// Who we are.
+        /// The private key of the client, as PEM of PKCS #8.
         "privateKeyPemFrom" => private_key_pem: Option<ValueSource>,
-        /// To open the key.
+        /// The password of the private key, where it is encrypted.
         "privateKeyPasswordFrom" => private_key_password: Option<ValueSource>,
     }
 }
 
 object! {
-    /// `mTls`.
+    /// A client certificate for Kafka.
     MutualTlsSpec {
-        /// Who we are.
+        /// The certificate of the client, as PEM.
         "certificatePemFrom" => certificate_pem: ValueSource,
-        /// Who we are.
+        /// The private key of the client, as PEM of PKCS #8.
         "privateKeyPemFrom" => private_key_pem: ValueSource,
-        /// To open the key.
+        /// The password of the private key, where it is encrypted.
         "privateKeyPasswordFrom" => private_key_password: Option<ValueSource>,
-        /// Whom to trust.
+        /// The certificates of the authorities that the server's certificate is trusted by, as PEM. Default: those of the
+        /// system.
         "caCertificatePemFrom" => ca_certificate_pem: Option<ValueSource>,
-        /// Whom to trust.
+        /// A file in the pod with those certificates.
         "caCertificateLocation" => ca_certificate_location: Option<String>,
-        /// For people.
+        /// What this is for, for people.
         "description" => description: Option<String>,
     }
 }
 
 object! {
-    /// `httpBasic`.
+    /// A user name and a password for a schema registry.
     HttpBasicSpec {
-        /// Who.
+        /// The user name.
         "usernameFrom" => username: ValueSource,
-        /// Password.
+        /// The password.
         "passwordFrom" => password: ValueSource,
-        /// For people.
+        /// What this is for, for people.
         "description" => description: Option<String>,
     }
 }

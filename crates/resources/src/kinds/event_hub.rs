@@ -10,23 +10,40 @@ pub const BOOTSTRAP: &str = "bootstrap.servers";
 pub const BROKER_LIST: &str = "metadata.broker.list";
 
 object! {
-    /// `spec` of an EventHub.
+    /// A Kafka cluster, or one that speaks its protocol.
     EventHubSpec {
-        /// The only variant.
+        /// How clients connect to the cluster.
         "kafka" => kafka: KafkaSpec,
     }
 }
 
+impl EventHubSpec {
+    /// Where clients begin: host and port, several with commas between them. Empty in an EventHub that was refused.
+    pub fn bootstrap_servers(&self) -> &str {
+        let properties = &self.kafka.properties.0;
+        let servers = properties
+            .get(BOOTSTRAP)
+            .or_else(|| properties.get(BROKER_LIST));
+        servers.map(|servers| servers.trim()).unwrap_or_default()
+    }
+}
+
 object! {
-    /// A Kafka cluster.
+    /// How clients connect to a Kafka cluster.
     KafkaSpec {
-        /// Client properties by librdkafka's names.
-        "properties" => properties: Required<BTreeMap<String, String>>,
-        /// For people.
+        /// Properties of the client by librdkafka's names. `bootstrap.servers` (or `metadata.broker.list`) must be there;
+        /// those for authentication are overridden by Credentials, where they are used.
+        "properties" => properties: Required<BTreeMap<String, String>> {
+            "x-kubernetes-validations": [{
+                "rule": "('bootstrap.servers' in self) != ('metadata.broker.list' in self)",
+                "message": "must have bootstrap.servers, or metadata.broker.list instead",
+            }],
+        },
+        /// What this is for, for people.
         "description" => description: Option<String>,
-        /// Of child objects.
+        /// Labels for what belongs to this cluster. Nothing is made for an EventHub, so they change nothing.
         "labels" => labels: BTreeMap<String, String>,
-        /// Of child objects.
+        /// Annotations for what belongs to this cluster. Nothing is made for an EventHub, so they change nothing.
         "annotations" => annotations: BTreeMap<String, String>,
     }
     check check_kafka

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::decode::{FreeList, Place, object};
+use crate::decode::{AnyObject, Place, object};
 use crate::problem::{near_miss, suggestion};
 use crate::scalar::{ObjectName, Offset, parse_duration};
 
@@ -35,15 +35,15 @@ object! {
         /// Written by the API server.
         "deletionGracePeriodSeconds" => deletion_grace_period_seconds: Option<Offset>,
         /// Written by controllers.
-        "finalizers" => finalizers: Option<FreeList>,
+        "finalizers" => finalizers: Vec<String>,
         /// A prefix for a name.
         "generateName" => generate_name: Option<String>,
         /// Written by the API server.
         "generation" => generation: Option<Offset>,
         /// Written by the API server.
-        "managedFields" => managed_fields: Option<FreeList>,
+        "managedFields" => managed_fields: Vec<AnyObject>,
         /// Written by controllers.
-        "ownerReferences" => owner_references: Option<FreeList>,
+        "ownerReferences" => owner_references: Vec<AnyObject>,
         /// Written by the API server.
         "resourceVersion" => resource_version: Option<String>,
         /// Written by old API servers.

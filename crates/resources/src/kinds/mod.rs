@@ -8,53 +8,46 @@ pub mod credentials;
 pub mod event_hub;
 pub mod metadata;
 pub mod plugin;
+pub mod pod;
 pub mod restore;
+pub mod schema_registry;
 pub mod secret;
 pub mod storage;
 
-use crate::decode::{Place, object};
+use crate::decode::object;
 use crate::scalar::Name;
 
 object! {
-    /// A name of image pull credentials.
+    /// A reference to something in the same namespace.
     LocalReference {
-        /// Name of the Secret.
+        /// The name of a Secret of type `kubernetes.io/dockerconfigjson`.
         "name" => name: Name,
     }
 }
 
 object! {
-    /// `…CredentialsFrom`.
+    /// Where credentials come from.
     CredentialsSource {
-        /// The Credentials.
+        /// A reference to a Credentials resource.
         "credentialsRef" => credentials: Option<CredentialsReference>,
     }
 }
 
-object! {
-    /// `credentialsRef`.
-    CredentialsReference {
-        /// Name of the Credentials.
-        "name" => name: Name,
-        /// May be given, but only the resource's own.
-        "namespace" => namespace: Option<String>,
+impl CredentialsSource {
+    /// The name of the Credentials, where some are named.
+    pub fn name(&self) -> Option<&str> {
+        let reference = self.credentials.as_ref();
+        reference.map(|reference| reference.name.0.as_str())
     }
 }
 
-/// Which of several keys is there, where exactly one has to be. Reports the others.
-pub(crate) fn exactly_one(keys: &[(&str, bool)], at: &mut Place<'_>) {
-    let names: Vec<&str> = keys.iter().map(|(key, _)| *key).collect();
-    let present: Vec<&str> = keys
-        .iter()
-        .filter_map(|(key, there)| there.then_some(*key))
-        .collect();
-    let choice = names.join(", ");
-    match present.as_slice() {
-        [_] => {}
-        [] => at.problem(format!("exactly one of {choice} must be given, found none")),
-        several => at.problem(format!(
-            "exactly one of {choice} must be given, found {}",
-            several.join(" and ")
-        )),
+object! {
+    /// A reference to a Credentials resource.
+    CredentialsReference {
+        /// The name of the Credentials.
+        "name" => name: Name,
+        /// The namespace of the Credentials. Only the resource's own is taken, because a pod cannot mount what lies in
+        /// another one; leave it out.
+        "namespace" => namespace: Option<String>,
     }
 }

@@ -1,39 +1,37 @@
 //! An entry of a plugin chain, in a Backup or a Restore.
 
-use crate::decode::{Decode, Place, enumeration, object};
+use serde_json::{Value as Json, json};
+
+use crate::decode::{AnyObject, Decode, Place, enumeration, object};
 use crate::kinds::backup::TopicMatcher;
-use crate::kinds::exactly_one;
 use crate::node::{Node, Value, parse_documents};
 use crate::path;
 use crate::scalar::{Interval, Name, Size, Whole};
 
 object! {
-    /// One entry.
+    /// A plugin that records pass through: `name` or `wasiPluginRef` says which one.
     PluginSpec {
-        /// A builtin plugin.
+        /// The name of a builtin plugin: `topic-repartitioning`, `topic-retention`, `payload-schema-mapping` or
+        /// `key-schema-mapping`, in a Restore only.
         "name" => name: Option<Name>,
-        /// A component in a file.
+        /// A plugin of one's own: a component in a file on a volume claim.
         "wasiPluginRef" => wasi: Option<WasiPluginReference>,
-        /// On which topics; none is all.
-        "topicSelectors" => topic_selectors: Option<Vec<TopicMatcher>>,
-        /// Another spelling of `topicSelectors`, also for a single one.
+        /// The topics whose records pass through, each of which matches one of these at least. Default: all topics.
+        "topicSelectors" => topic_selectors: Option<Vec<TopicMatcher>> {"maxItems": 1000},
+        /// Another spelling of `topicSelectors`: a list, or a single one without a list.
         "topicSelector" => topic_selector: Option<OneOrMore>,
-        /// What `init` is given.
+        /// The configuration of the plugin, as the plugin defines it.
         "spec" => spec: Option<PluginConfig>,
-        /// What happens to a record that cannot be passed on. Armory's own.
-        "errorPolicy" => error_policy: Option<ErrorPolicySpec>,
-        /// What it may use. Armory's own.
-        "limits" => limits: Option<LimitsSpec>,
+        /// What happens to a record that the plugin does not give back.
+        "errorPolicy" => error_policy: Option<ErrorPolicySpec> {"x-kubernetes-preserve-unknown-fields": true},
+        /// What the plugin may use.
+        "limits" => limits: Option<LimitsSpec> {"x-kubernetes-preserve-unknown-fields": true},
     }
+    exactly_one ["name", "wasiPluginRef"]
     check check_plugin
 }
 
 fn check_plugin(spec: &PluginSpec, at: &mut Place<'_>) {
-    let keys = [
-        ("name", spec.name.is_some()),
-        ("wasiPluginRef", spec.wasi.is_some()),
-    ];
-    exactly_one(&keys, at);
     if spec.topic_selector.is_some() && spec.topic_selectors.is_some() {
         at.problem_at(
             "topicSelector",
@@ -43,13 +41,13 @@ fn check_plugin(spec: &PluginSpec, at: &mut Place<'_>) {
 }
 
 object! {
-    /// `wasiPluginRef`.
+    /// A component in a file on a volume claim.
     WasiPluginReference {
-        /// Version of the plugin contract.
+        /// The version of the plugin contract that the component was built for: `"0.1"`, in quotes.
         "witVersion" => wit_version: WitVersion,
-        /// The volume claim that the file lies on.
+        /// The name of the PersistentVolumeClaim that the file lies on. It is mounted read-only.
         "claimName" => claim: Name,
-        /// The file, below the claim's root.
+        /// The path of the file, relative to the root of the volume.
         "path" => path: VolumePath,
     }
 }
@@ -73,8 +71,8 @@ impl Decode for WitVersion {
         WitVersion(text)
     }
 
-    fn outline(path: &str, out: &mut Vec<String>) {
-        out.push(format!("{path} string"));
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": r"^[0-9]+\.[0-9]+$" })
     }
 }
 
@@ -121,8 +119,8 @@ impl Decode for VolumePath {
         })
     }
 
-    fn outline(path: &str, out: &mut Vec<String>) {
-        out.push(format!("{path} string"));
+    fn schema() -> Json {
+        json!({ "type": "string", "minLength": 1, "pattern": r"^[^/\\]" })
     }
 }
 
@@ -138,8 +136,9 @@ impl Decode for OneOrMore {
         }
     }
 
-    fn outline(path: &str, out: &mut Vec<String>) {
-        <Vec<TopicMatcher>>::outline(path, out);
+    fn schema() -> Json {
+        // Two types in one place have no structural schema.
+        json!({ "x-kubernetes-preserve-unknown-fields": true })
     }
 }
 
@@ -155,8 +154,8 @@ impl Decode for PluginConfig {
         PluginConfig(node.to_json())
     }
 
-    fn outline(path: &str, out: &mut Vec<String>) {
-        out.push(format!("{path} object any"));
+    fn schema() -> Json {
+        AnyObject::schema()
     }
 }
 
@@ -181,22 +180,26 @@ pub fn parse_config(text: &str) -> Result<serde_json::Value, String> {
 }
 
 object! {
-    /// `errorPolicy`: what happens to a record, by what went wrong.
+    /// What happens to a record, by what went wrong: `fail` stops its topic-partition, `drop` leaves it out, `deadLetter`
+    /// puts it aside, and `passThrough` lets it go on as it was.
     ErrorPolicySpec {
-        /// The plugin said `rejected`; `drop` where it is not given.
+        /// The plugin said that it rejects the record. Default: `drop`.
         "rejected" => rejected: Option<ErrorActionName>,
-        /// The plugin said `error`; `fail` where it is not given.
+        /// The plugin said that it has an error. Default: `fail`.
         "error" => error: Option<ErrorActionName>,
-        /// The plugin broke off; `fail` where it is not given.
+        /// The plugin broke off: it trapped, took too long or too much memory. Default: `fail`.
         "fault" => fault: Option<ErrorActionName>,
-        /// A header key that the contract cannot carry; `fail` where it is not given.
+        /// A header of the record has a key that is not UTF-8, so that the plugin cannot be given it. Default: `fail`.
         "headerKeyNotUtf8" => header_key_not_utf8: Option<ErrorActionName>,
-        /// How many failures among the last `window` records are borne.
+        /// How many failures among the last `window` records are borne; one more stops the topic-partition. Goes with
+        /// `window`, and is less.
         "maxFailures" => max_failures: Option<Whole<0, 1_000_000>>,
         /// How many records `maxFailures` looks back at.
         "window" => window: Option<Whole<1, { i64::MAX }>>,
     }
     check check_error_policy
+    rule "has(self.maxFailures) == has(self.window)" => "maxFailures and window go together, give both or none of them"
+    rule "!has(self.maxFailures) || !has(self.window) || self.maxFailures < self.window" => "maxFailures must be less than window"
 }
 
 fn check_error_policy(spec: &ErrorPolicySpec, at: &mut Place<'_>) {
@@ -229,21 +232,21 @@ enumeration! {
 }
 
 object! {
-    /// `limits`: what an entry may use.
+    /// What one entry of a plugin chain may use. Sizes are bytes, as a number or like `64 MiB`; times are like `100ms`.
     LimitsSpec {
-        /// Memory of one instance; 256 MiB where it is not given.
+        /// Memory of one instance. Default: 256 MiB.
         "memory" => memory: Option<Size>,
-        /// Time for one record; 1s where it is not given.
+        /// Time for one record. Default: 1s.
         "recordTimeout" => record_timeout: Option<Interval>,
-        /// Time for one `init`; 10s where it is not given.
+        /// Time for getting an instance ready. Default: 10s.
         "initTimeout" => init_timeout: Option<Interval>,
-        /// What a record that is handed back may have; twice Kafka's default for `max.message.bytes` where it is not given.
+        /// Size of a record that is handed back. Default: twice Kafka's default for `max.message.bytes`.
         "returnedRecord" => returned_record: Option<Size>,
-        /// What the component's file may have; 64 MiB where it is not given.
+        /// Size of the component's file. Default: 64 MiB.
         "component" => component: Option<Size>,
-        /// What a printed line may have; 1 KiB where it is not given.
+        /// Length of a printed line; what is longer is cut. Default: 1 KiB.
         "logLine" => log_line: Option<Size>,
-        /// Printed lines a second; 100 where it is not given.
+        /// Printed lines a second; what is more is left out. Default: 100.
         "logLinesPerSecond" => log_lines_per_second: Option<Whole<0, 1_000_000>>,
     }
 }

@@ -2,58 +2,64 @@
 
 use std::collections::BTreeMap;
 
-use crate::decode::{Decode, FreeList, FreeObject, Place, enumeration, object};
+use serde_json::{Value as Json, json};
+
+use crate::decode::{Decode, Place, enumeration, object};
 use crate::job::Incarnation;
+use crate::kinds::CredentialsSource;
 use crate::kinds::plugin::PluginSpec;
-use crate::kinds::{CredentialsSource, LocalReference};
+use crate::kinds::pod::PodFields;
 use crate::node::{Node, Value};
 use crate::scalar::{DateTime, Name, Offset, PartitionNumber, TopicName, Whole};
 
 object! {
-    /// `spec` of a Restore.
+    /// A restore writes topics of an archive into a Kafka cluster, once.
     RestoreSpec {
-        /// The Storage that is read.
+        /// The name of the Storage that is read.
         "source" => source: Name,
-        /// The EventHub that is written.
+        /// The name of the EventHub that is written.
         "sink" => sink: Name,
-        /// Starts it in Kubernetes.
-        "enabled" => enabled: Option<bool>,
+        /// Whether the restore runs; `false` stops it, and it can go on later where it was.
+        "enabled" => enabled: Option<bool> {"default": false},
         /// What is restored, and how.
         "config" => config: Option<RestoreConfig>,
-        /// Another place for `config.plugins`.
-        "plugins" => plugins: Option<Vec<PluginSpec>>,
-        /// Credentials for the Storage.
+        /// Another place for `config.plugins`; only one of them can be given.
+        "plugins" => plugins: Option<Vec<PluginSpec>> {"maxItems": 64},
+        /// Credentials for the Storage: of the kind `aws`, `gcp` or `azureContainerToken`, as the storage needs them.
         "sourceCredentialsFrom" => source_credentials: Option<CredentialsSource>,
-        /// Credentials for the EventHub.
+        /// Credentials for the EventHub: of the kind `sasl` or `mTls`.
         "sinkCredentialsFrom" => sink_credentials: Option<CredentialsSource>,
-        /// A storage has none.
+        /// Refused where it is not empty: a storage has no such properties.
         "sourceAdditionalProps" => source_properties: BTreeMap<String, String>,
-        /// Client properties over those of the EventHub.
+        /// Properties of the client that come over those of the EventHub, for example `acks`.
         "sinkAdditionalProps" => sink_properties: BTreeMap<String, String>,
-        /// For people.
-        "description" => description: Option<String>,
-        /// Pod.
-        "affinity" => affinity: Option<FreeObject>,
-        /// Pod.
-        "annotations" => annotations: BTreeMap<String, String>,
-        /// Pod.
-        "extraArgs" => extra_args: Vec<String>,
-        /// Pod.
-        "extraEnvVars" => extra_env_vars: Option<FreeList>,
-        /// Pod.
-        "imagePullSecrets" => image_pull_secrets: Vec<LocalReference>,
-        /// Pod.
-        "labels" => labels: BTreeMap<String, String>,
-        /// Pod.
-        "nodeSelector" => node_selector: BTreeMap<String, String>,
-        /// Pod.
-        "resources" => resources: Option<FreeObject>,
-        /// Pod.
-        "serviceAccountName" => service_account_name: Option<String>,
-        /// Pod.
-        "tolerations" => tolerations: Option<FreeList>,
+        ..pod: PodFields,
     }
     check check_restore
+    rule "!has(self.plugins) || !has(self.config) || !has(self.config.plugins)" => "plugins is another place for config.plugins, give only one of them"
+}
+
+impl RestoreSpec {
+    /// Does it say what is to be restored?
+    pub fn has_mappings(&self) -> bool {
+        self.config.as_ref().is_some_and(|config| {
+            let topics = config
+                .topics
+                .as_ref()
+                .is_some_and(|topics| !topics.is_empty());
+            topics
+                || config
+                    .mapping
+                    .as_ref()
+                    .is_some_and(|mapping| !mapping.is_empty())
+        })
+    }
+
+    /// The ConfigMap and its key that schema ids are mapped by.
+    pub fn schema_mapping(&self) -> Option<&ConfigMapKey> {
+        let config = self.config.as_ref()?;
+        config.schema_mapping.as_ref()?.config_map.as_ref()
+    }
 }
 
 fn check_restore(spec: &RestoreSpec, at: &mut Place<'_>) {
@@ -70,36 +76,43 @@ fn check_restore(spec: &RestoreSpec, at: &mut Place<'_>) {
 }
 
 object! {
-    /// `config`.
+    /// What is restored, and how.
     RestoreConfig {
-        /// The mapping.
+        /// The topics that are restored, each with the topic that is written.
         "topics" => topics: Option<Vec<TopicSpec>>,
-        /// The mapping as it was written before there was `topics`.
+        /// Deprecated, use `topics`: topics of the archive, each with the topic that is written.
         "mapping" => mapping: Option<BTreeMap<String, OldTopicSpec>>,
-        /// Which records.
+        /// Which records are restored. Default: all.
         "filters" => filters: Option<FiltersSpec>,
-        /// Before there was `filters`.
+        /// Deprecated, use `filters.time.absolute.fromDateTime`, which wins where both are given: records from this time on
+        /// (inclusive), as RFC 3339.
         "restoreFromDateTime" => from_date_time: Option<DateTime>,
-        /// Before there was `filters`.
+        /// Deprecated, use `filters.time.absolute.toDateTime`, which wins where both are given: records before this time
+        /// (exclusive), as RFC 3339.
         "restoreUntilDateTime" => until_date_time: Option<DateTime>,
-        /// A header for the original offset.
+        /// The name of a header that every record gets, with its offset in the archived topic in decimal. Default: none.
         "legacyOffsetHeader" => legacy_offset_header: Option<Name>,
-        /// Topics at a time.
+        /// How many topics are written at a time, at least 1. Default: all of them.
         "parallelism" => parallelism: Option<Whole<1, { u32::MAX as i64 }>>,
-        /// Producers at a time; 0 is any number.
+        /// How many connections write to each broker at a time; 0 is one for each partition, up to 64. Default: 2.
         "maxProducers" => max_producers: Option<Whole<0, { u32::MAX as i64 }>>,
-        /// A map of schema ids.
+        /// A map from schema ids of the archived cluster to those of the target.
         "schemaMappingFrom" => schema_mapping: Option<SchemaMappingSource>,
-        /// The plugin chain.
-        "plugins" => plugins: Option<Vec<PluginSpec>>,
-        /// How the console made the mapping.
+        /// Plugins that records pass through before they are written, in this order.
+        "plugins" => plugins: Option<Vec<PluginSpec>> {"maxItems": 64},
+        /// How a console made `topics`: a note that changes nothing.
         "topicMappingStrategy" => strategy: Option<MappingStrategy>,
-        /// What the console put before target names.
+        /// What a console put before the names of targets: a note that changes nothing. Goes with
+        /// `topicMappingStrategy: allAtOnce` only.
         "prefix" => prefix: Option<String>,
-        /// What the console put behind target names.
+        /// What a console put behind the names of targets: a note that changes nothing. Goes with
+        /// `topicMappingStrategy: allAtOnce` only.
         "suffix" => suffix: Option<String>,
     }
     check check_config
+    rule "!has(self.topics) || !has(self.mapping)" => "mapping cannot be given beside topics, give only one of them"
+    rule "(!has(self.prefix) && !has(self.suffix)) || (has(self.topicMappingStrategy) && self.topicMappingStrategy == 'allAtOnce')" => "prefix and suffix go with topicMappingStrategy: allAtOnce only"
+    rule "!has(self.restoreFromDateTime) || !has(self.restoreUntilDateTime) || self.restoreFromDateTime < self.restoreUntilDateTime" => "restoreUntilDateTime must be after restoreFromDateTime"
 }
 
 fn check_config(config: &RestoreConfig, at: &mut Place<'_>) {
@@ -149,18 +162,18 @@ enumeration! {
 }
 
 object! {
-    /// One of `topics`.
+    /// A topic that is restored.
     TopicSpec {
-        /// Topic in the archive.
+        /// The name of the topic in the archive.
         "source" => source: TopicName,
-        /// Topic to write.
+        /// The name of the topic that is written. It is created where it is not there, and must be empty where it is.
         "target" => target: TopicName,
-        /// Skip the checks.
+        /// Whether this topic goes without the checks before the restore. Then it is not created either. Default: false.
         "disablePreflightChecks" => disable_preflight: Option<bool>,
-        /// Which incarnation.
+        /// Which of several topics that had the name one after another. Default: the latest.
         "snapshot" => snapshot: Option<SnapshotSpec>,
-        /// Only these.
-        "partitions" => partitions: Option<Vec<PartitionSpec>>,
+        /// The partitions that are restored, at least one. Default: all of them.
+        "partitions" => partitions: Option<Vec<PartitionSpec>> {"minItems": 1},
     }
     check check_topic
 }
@@ -190,9 +203,9 @@ fn check_topic(topic: &TopicSpec, at: &mut Place<'_>) {
 }
 
 object! {
-    /// `snapshot`.
+    /// Which of several topics that had a name one after another: a deleted topic that was created again is another one.
     SnapshotSpec {
-        /// Its number.
+        /// `latest`, or the number of the topic, from 1 on: `1` or `v1`.
         "version" => version: SnapshotVersion,
     }
 }
@@ -221,19 +234,23 @@ impl Decode for SnapshotVersion {
         }))
     }
 
-    fn outline(path: &str, out: &mut Vec<String>) {
-        out.push(format!("{path} int-or-string"));
+    fn schema() -> Json {
+        json!({
+            "x-kubernetes-int-or-string": true,
+            "anyOf": [{ "type": "integer" }, { "type": "string" }],
+            "pattern": "^(latest|v?[0-9]+)$",
+        })
     }
 }
 
 object! {
-    /// One of `partitions`.
+    /// A partition that is restored.
     PartitionSpec {
-        /// The partition.
+        /// The number of the partition, from 0 on.
         "number" => number: PartitionNumber,
-        /// First offset, inclusive.
+        /// The first offset that is restored, inclusive. Default: the first one that is archived.
         "restoreFromOffset" => from: Option<Offset>,
-        /// Last offset, inclusive.
+        /// The last offset that is restored, inclusive. Default: the last one that is archived.
         "restoreUntilOffset" => until: Option<Offset>,
     }
     check check_partition
@@ -255,23 +272,23 @@ fn check_offsets(from: Option<Offset>, until: Option<Offset>, at: &mut Place<'_>
 }
 
 object! {
-    /// One of `mapping`.
+    /// The topic that is written.
     OldTopicSpec {
-        /// Topic to write.
+        /// The name of the topic that is written.
         "target" => target: TopicName,
-        /// Skip the checks.
+        /// Whether this topic goes without the checks before the restore. Then it is not created either. Default: false.
         "disablePreflightChecks" => disable_preflight: Option<bool>,
-        /// Only these.
+        /// The partitions that are restored by their numbers, at least one. Default: all of them.
         "partitions" => partitions: Option<OldPartitions>,
     }
 }
 
 object! {
-    /// The value of one of `mapping.….partitions`.
+    /// Which records of a partition are restored.
     OldPartitionSpec {
-        /// First offset, inclusive.
+        /// The first offset that is restored, inclusive. Default: the first one that is archived.
         "restoreFromOffset" => from: Option<Offset>,
-        /// Last offset, inclusive.
+        /// The last offset that is restored, inclusive. Default: the last one that is archived.
         "restoreUntilOffset" => until: Option<Offset>,
     }
     check check_old_partition
@@ -304,43 +321,46 @@ impl Decode for OldPartitions {
         OldPartitions(by_number)
     }
 
-    fn outline(path: &str, out: &mut Vec<String>) {
-        <BTreeMap<String, OldPartitionSpec>>::outline(path, out);
+    fn schema() -> Json {
+        let mut schema = <BTreeMap<String, OldPartitionSpec>>::schema();
+        schema["minProperties"] = 1.into();
+        schema
     }
 }
 
 object! {
-    /// `filters`.
+    /// Which records are restored.
     FiltersSpec {
-        /// By timestamp.
+        /// By the timestamps of records.
         "time" => time: Option<TimeFilterSpec>,
     }
 }
 
 object! {
-    /// `filters.time`.
+    /// Which records are restored, by their timestamps.
     TimeFilterSpec {
-        /// From and to.
+        /// Records between two times.
         "absolute" => absolute: Option<AbsoluteTimeSpec>,
-        /// By what the target would expire.
+        /// Records that the target would keep.
         "retention" => retention: Option<RetentionFilterSpec>,
     }
 }
 
 object! {
-    /// `filters.time.absolute`.
+    /// Records between two times.
     AbsoluteTimeSpec {
-        /// Inclusive.
+        /// Records from this time on (inclusive), as RFC 3339: `2026-01-01T00:00:00Z`.
         "fromDateTime" => from: Option<DateTime>,
-        /// Exclusive.
+        /// Records before this time (exclusive), as RFC 3339.
         "toDateTime" => to: Option<DateTime>,
     }
+    rule "!has(self.fromDateTime) || !has(self.toDateTime) || self.fromDateTime < self.toDateTime" => "toDateTime must be after fromDateTime"
 }
 
 object! {
-    /// `filters.time.retention`.
+    /// Records that the target would keep.
     RetentionFilterSpec {
-        /// What is left out.
+        /// `ApplyTargetTopicRetention` leaves out records that the target topic would expire at once.
         "policies" => policies: Vec<RetentionFilterPolicy>,
     }
 }
@@ -354,21 +374,21 @@ enumeration! {
 }
 
 object! {
-    /// `schemaMappingFrom`.
+    /// A map from schema ids to schema ids.
     SchemaMappingSource {
-        /// A ConfigMap.
+        /// A key of a ConfigMap of the same namespace, whose text is a YAML object: `{7: 42}`.
         "configMapKeyRef" => config_map: Option<ConfigMapKey>,
     }
 }
 
 object! {
-    /// `configMapKeyRef`.
+    /// A key of a ConfigMap.
     ConfigMapKey {
-        /// Its key.
+        /// The key.
         "key" => key: Name,
-        /// Its name.
+        /// The name of the ConfigMap.
         "name" => name: Name,
-        /// It may be missing.
+        /// Whether ConfigMap or key may be missing; then ids are not mapped. Default: false.
         "optional" => optional: Option<bool>,
     }
 }

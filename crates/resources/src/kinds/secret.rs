@@ -5,6 +5,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::Value as Json;
 
 use crate::decode::{Decode, Fields, Place};
 use crate::node::{Node, Value};
@@ -72,7 +73,7 @@ impl Decode for SecretText {
         }
     }
 
-    fn outline(path: &str, out: &mut Vec<String>) {
-        out.push(format!("{path} string"));
+    fn schema() -> Json {
+        String::schema()
     }
 }

@@ -76,6 +76,7 @@ impl<'a> Resolver<'a> {
         let mut jobs = Vec::new();
         let mut paused = Vec::new();
         for document in &self.set.documents {
+            self.refuse_schema_registries(document);
             match resolve(&mut self, document) {
                 Some(Resolved::Job(job)) => jobs.push(job),
                 Some(Resolved::Paused) => paused.push(document.metadata.name.0.clone()),
@@ -98,6 +99,21 @@ impl<'a> Resolver<'a> {
                 paused,
                 notes: self.notes,
             }),
+        }
+    }
+
+    /// What copies schemas can stand among the documents, and cannot run yet.
+    fn refuse_schema_registries(&mut self, document: &Document) {
+        let is_enabled = match &document.resource {
+            Resource::SchemaRegistryBackup(spec) => spec.is_enabled(),
+            Resource::SchemaRegistryRestore(spec) => spec.is_enabled(),
+            _ => false,
+        };
+        if is_enabled {
+            let kind = document.resource.kind();
+            let message =
+                format!("a {kind} does not run yet, set it to false or remove the document");
+            self.problem(document, &["spec", "enabled"], message);
         }
     }
 
