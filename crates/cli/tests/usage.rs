@@ -241,17 +241,24 @@ fn custom_resource_definitions_are_printed() {
     assert_eq!(ran.code, 2, "{}", ran.err);
 }
 
-/// The reference is what the program says; `BLESS=1` writes it anew.
+/// The references are what the program says; `BLESS=1` writes them anew.
 #[test]
-fn the_reference_is_up_to_date() {
-    let file = here().join("../../docs/guide/reference.md");
-    let actual = done(here(), &["reference"]);
-    if std::env::var_os("BLESS").is_some() {
-        fs::write(&file, &actual).expect("the reference can be written");
+fn the_references_are_up_to_date() {
+    let pages: [(&[&str], &str); 2] = [
+        (&["reference"], "reference.md"),
+        (&["crds", "-o", "markdown"], "kubernetes/resources.md"),
+    ];
+    for (command, page) in pages {
+        let file = here().join("../../docs/guide").join(page);
+        let actual = done(here(), command);
+        if std::env::var_os("BLESS").is_some() {
+            fs::write(&file, &actual).expect("the reference can be written");
+        }
+        let committed = fs::read_to_string(&file).unwrap_or_default();
+        assert!(
+            committed == actual,
+            "docs/guide/{page} is out of date: run `armory {}` into it",
+            command.join(" ")
+        );
     }
-    let committed = fs::read_to_string(&file).unwrap_or_default();
-    assert!(
-        committed == actual,
-        "docs/guide/reference.md is out of date: run `armory reference > docs/guide/reference.md`"
-    );
 }

@@ -204,6 +204,8 @@ impl<'n> Fields<'n> {
 /// Defines an object: a struct, and the keys its fields stand under with what they mean, as users read it. Behind
 /// the type of a field more of its schema may stand: `{"default": false}`. Last among the fields may come
 /// `..field: Type`, whose keys stand beside the others. Then, each optionally:
+/// - `keep_unknown_keys true`: the API server keeps keys that are not listed, so that they are refused here instead of
+///   being dropped there,
 /// - `exactly_one ["a", "b"]`: which keys exclude each other, where one has to be there,
 /// - `check function`: a function that checks other rules between the fields,
 /// - `rule "…" => "…"`: the same rule in CEL for the API server, with its message. (All of it is checked by `check`, too.)
@@ -217,6 +219,7 @@ macro_rules! object {
             )*
             $( ..$flat:ident : $flat_type:ty, )?
         }
+        $( keep_unknown_keys $keep:literal )?
         $( exactly_one [ $($variant:literal),+ ] )?
         $( check $check:ident )?
         $( rule $rule:literal => $message:literal )*
@@ -258,6 +261,7 @@ macro_rules! object {
                     );
                 )*
                 $( <$flat_type as $crate::decode::Keys>::describe(schema); )?
+                $( schema.keep_unknown_keys($keep); )?
                 $( schema.exactly_one(&[$($variant),+]); )?
                 $( schema.rule($rule, $message); )*
             }

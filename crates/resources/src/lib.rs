@@ -23,8 +23,8 @@ mod schema;
 mod set;
 
 pub use bindings::{BindingError, Bindings};
-pub use crd::{CRD_KINDS, crds, outline};
+pub use crd::{CRD_KINDS, crds, outline, reference};
 pub use decode::{AnyObject, Kept, Required};
-pub use problem::{Problem, Problems};
+pub use problem::{LONGEST_SENTENCE, Problem, Problems};
 pub use resolve::Jobs;
 pub use set::{API_VERSION, Resource, ResourceSet};

@@ -32,6 +32,34 @@ impl fmt::Display for Problem {
     }
 }
 
+impl Problem {
+    /// In one line without file and line; the document is left out where it is the one that is spoken of.
+    fn short(&self, document: &str) -> String {
+        let other = Some(&self.document).filter(|other| *other != document);
+        let parts = [other, Some(&self.path), Some(&self.message)];
+        let parts: Vec<&str> = parts
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+            .filter(|part| !part.is_empty())
+            .collect();
+        parts.join(": ").replace(['\n', '\r'], " ")
+    }
+}
+
+/// The longest [sentence](Problems::sentence), in bytes: what an event of Kubernetes takes.
+pub const LONGEST_SENTENCE: usize = 1024;
+
+/// At most that many bytes of a text, with a sign where something is left out.
+fn cut(text: &str, longest: usize) -> String {
+    if text.len() <= longest {
+        return text.to_owned();
+    }
+    let sign = "…";
+    let end = text.floor_char_boundary(longest - sign.len());
+    format!("{}{sign}", &text[..end])
+}
+
 /// Everything that is wrong, in the order of files and lines. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problems(Vec<Problem>);
@@ -56,6 +84,27 @@ impl Problems {
     /// One after another.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
         self.0.iter()
+    }
+
+    /// All of them in a sentence without files and lines, at most [`LONGEST_SENTENCE`] bytes long: for the status of the
+    /// resource that a document is of. Those of that document (`Backup orders`) come first and do not name it, others do.
+    pub fn sentence(&self, document: &str) -> String {
+        let mut problems: Vec<&Problem> = self.0.iter().collect();
+        problems.sort_by_key(|problem| problem.document != document);
+        let mut sentence = String::new();
+        for (position, problem) in problems.iter().enumerate() {
+            let part = cut(&problem.short(document), LONGEST_SENTENCE / 2);
+            let more = format!("; and {} more", problems.len() - position);
+            if sentence.len() + part.len() + "; ".len() + more.len() > LONGEST_SENTENCE {
+                sentence += &more;
+                break;
+            }
+            if position > 0 {
+                sentence += "; ";
+            }
+            sentence += &part;
+        }
+        sentence
     }
 
     /// How many; at least one.
@@ -107,6 +156,52 @@ pub(crate) fn suggestion(word: &str, candidates: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn problem(document: &str, path: &str, message: impl Into<String>) -> Problem {
+        Problem {
+            file: "f".to_owned(),
+            line: Some(1),
+            document: document.to_owned(),
+            path: path.to_owned(),
+            message: message.into(),
+        }
+    }
+
+    #[test]
+    fn a_sentence_begins_with_its_own_document() {
+        let problems = Problems::new(vec![
+            problem("EventHub hub", "spec.kafka", "missing"),
+            problem("Backup b", "spec.sink", "missing"),
+            problem("Backup b", "", "not\nwell"),
+        ]);
+        assert_eq!(
+            problems.unwrap().sentence("Backup b"),
+            "spec.sink: missing; not well; EventHub hub: spec.kafka: missing"
+        );
+    }
+
+    #[test]
+    fn a_sentence_is_bounded() {
+        let many = (0..100).map(|n| problem("a", &format!("spec.x[{n}]"), "ä".repeat(n * 10)));
+        let sentence = Problems::new(many.collect()).unwrap().sentence("a");
+        assert!(sentence.len() <= LONGEST_SENTENCE, "{}", sentence.len());
+        let shown = sentence.matches("spec.x[").count();
+        assert!(
+            sentence.ends_with(&format!("; and {} more", 100 - shown)),
+            "{sentence}"
+        );
+
+        let long = Problems::new(vec![problem("a", "spec", "ä".repeat(5000))]).unwrap();
+        let sentence = long.sentence("a");
+        assert!(sentence.len() <= LONGEST_SENTENCE && sentence.ends_with('…'));
+        // The longest that there can be, one behind the other.
+        let two = vec![problem("a", "b", "x".repeat(5000)); 2];
+        let sentence = Problems::new(two).unwrap().sentence("a");
+        assert!(
+            sentence.len() <= LONGEST_SENTENCE && sentence.ends_with("…; and 1 more"),
+            "{sentence}"
+        );
+    }
 
     #[test]
     fn near_misses() {

@@ -11,6 +11,7 @@ pub(crate) struct ObjectSchema {
     properties: Map<String, Json>,
     required: Vec<&'static str>,
     rules: Vec<Json>,
+    keeps_unknown_keys: bool,
 }
 
 impl ObjectSchema {
@@ -21,6 +22,7 @@ impl ObjectSchema {
             properties: Map::new(),
             required: Vec::new(),
             rules: Vec::new(),
+            keeps_unknown_keys: false,
         }
     }
 
@@ -55,6 +57,11 @@ impl ObjectSchema {
         self.rule(&rule, &message);
     }
 
+    /// Whether the API server keeps keys that it does not know.
+    pub(crate) fn keep_unknown_keys(&mut self, keep: bool) {
+        self.keeps_unknown_keys = keep;
+    }
+
     pub(crate) fn finish(self) -> Json {
         let mut schema = json!({
             "type": "object",
@@ -63,6 +70,9 @@ impl ObjectSchema {
         });
         if !self.required.is_empty() {
             schema["required"] = json!(self.required);
+        }
+        if self.keeps_unknown_keys {
+            schema["x-kubernetes-preserve-unknown-fields"] = true.into();
         }
         if !self.rules.is_empty() {
             schema["x-kubernetes-validations"] = json!(self.rules);

@@ -32,6 +32,8 @@ pub(crate) enum CrdsFormat {
     Yaml,
     /// JSON: a List, or the one of `--kind`.
     Json,
+    /// A reference of every kind and field for people, not only of `--kind`.
+    Markdown,
 }
 
 fn kinds() -> PossibleValuesParser {

@@ -14,6 +14,7 @@ pub(super) fn run(arguments: CrdsArguments) -> anyhow::Result<Exit> {
         crds.retain(|crd| crd["spec"]["names"]["kind"] == kind.as_str());
     }
     let text = match (arguments.output, crds.as_slice()) {
+        (CrdsFormat::Markdown, _) => armory_resources::reference(),
         (CrdsFormat::Yaml, crds) => yaml(crds)?,
         (CrdsFormat::Json, [crd]) => serde_json::to_string_pretty(crd)? + "\n",
         (CrdsFormat::Json, crds) => {

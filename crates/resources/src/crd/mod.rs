@@ -1,5 +1,6 @@
 //! The CustomResourceDefinitions of all kinds, made of the types that decode their documents.
 
+mod guide;
 mod outline;
 mod status;
 
@@ -16,6 +17,7 @@ use crate::kinds::schema_registry::{
 use crate::kinds::storage::StorageSpec;
 use crate::set::API_VERSION;
 
+pub use guide::reference;
 pub use outline::outline;
 
 /// A kind as Kubernetes knows it.

@@ -3,35 +3,31 @@
 use serde_json::{Map, Value as Json, json};
 
 pub(super) fn backup() -> Json {
-    status(
-        "a backup",
-        json!({ "progress": progress("What is archived.", json!({
-            "records": number("Records that were archived since the pods started."),
-            "bytes": number("Bytes that were stored since the pods started."),
-            "lag": number("Records that are in the source and not archived yet."),
-        })) }),
-    )
+    let lag = number("Records that are in the source and not archived yet.");
+    let progress = progress(
+        "What the pods archived since they started.",
+        json!({ "lag": lag }),
+    );
+    status("a backup", json!({ "progress": progress }))
 }
 
 pub(super) fn restore() -> Json {
-    let progress = progress(
-        "How far the restore is.",
-        json!({
-            "records": number("Records that are written."),
-            "recordsTotal": number("Records that are to be written, as far as that is known."),
-            "bytes": number("Bytes that are written."),
-            "bytesTotal": number("Bytes that are to be written, as far as that is known."),
-            "percent": {
-                "type": "integer",
-                "format": "int32",
-                "minimum": 0,
-                "maximum": 100,
-                "description": "How much of it is done, in percent.",
-            },
-        }),
-    );
     let mut keys = run_times();
-    keys["progress"] = progress;
+    keys["run"] = text(
+        "Which restore it was that began. A restore that was done never runs again, whatever of this resource changes.",
+    );
+    let percent = json!({
+        "type": "integer",
+        "format": "int64",
+        "minimum": 0,
+        "maximum": 100,
+        "description": "How much of it is done, in percent.",
+    });
+    let total = number("Records that are to be written, as far as that is known.");
+    keys["progress"] = progress(
+        "How far the restore is.",
+        json!({ "recordsTotal": total, "percent": percent }),
+    );
     status("a restore", keys)
 }
 
@@ -82,13 +78,16 @@ fn run_times() -> Json {
     })
 }
 
-fn progress(about: &str, numbers: Json) -> Json {
-    let mut properties =
-        json!({ "updateTime": time("When these numbers were read from the pods.") });
-    extend(&mut properties, numbers);
+fn progress(about: &str, more: Json) -> Json {
+    let mut properties = json!({
+        "records": number("Records that are safe: archived, or restored."),
+        "bytes": number("Their bytes."),
+        "observed": time("When these numbers were read from the pods."),
+    });
+    extend(&mut properties, more);
     json!({
         "type": "object",
-        "description": format!("{about} Read from the pods at most once a minute."),
+        "description": format!("{about} It is read from the pods at most once a minute."),
         "properties": properties,
     })
 }
@@ -111,43 +110,47 @@ fn number(description: &str) -> Json {
     json!({ "type": "integer", "format": "int64", "minimum": 0, "description": description })
 }
 
-/// Conditions, as `metav1.Condition` has them.
 fn conditions() -> Json {
     json!({
         "type": "array",
         "description": "What holds, one thing each.",
         "x-kubernetes-list-type": "map",
         "x-kubernetes-list-map-keys": ["type"],
-        "items": {
-            "type": "object",
-            "description": "Something that holds, or does not.",
-            "required": ["lastTransitionTime", "message", "reason", "status", "type"],
-            "properties": {
-                "type": {
-                    "type": "string",
-                    "maxLength": 316,
-                    "description": "What it is about, for example `Ready`.",
-                },
-                "status": {
-                    "type": "string",
-                    "enum": ["True", "False", "Unknown"],
-                    "description": "Whether it holds.",
-                },
-                "reason": {
-                    "type": "string",
-                    "minLength": 1,
-                    "maxLength": 1024,
-                    "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$",
-                    "description": "Why, in a word for programs.",
-                },
-                "message": {
-                    "type": "string",
-                    "maxLength": 32768,
-                    "description": "Why, in a sentence for people.",
-                },
-                "lastTransitionTime": time("Since when its status is what it is."),
-                "observedGeneration": number("The `metadata.generation` that it is about."),
+        "items": condition(),
+    })
+}
+
+/// A condition, as `metav1.Condition` has it.
+pub(super) fn condition() -> Json {
+    json!({
+        "type": "object",
+        "description": "Something that holds, or does not.",
+        "required": ["lastTransitionTime", "message", "reason", "status", "type"],
+        "properties": {
+            "type": {
+                "type": "string",
+                "maxLength": 316,
+                "description": "What it is about, for example `Ready`.",
             },
+            "status": {
+                "type": "string",
+                "enum": ["True", "False", "Unknown"],
+                "description": "Whether it holds.",
+            },
+            "reason": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 1024,
+                "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$",
+                "description": "Why, in a word for programs.",
+            },
+            "message": {
+                "type": "string",
+                "maxLength": 32768,
+                "description": "Why, in a sentence for people.",
+            },
+            "lastTransitionTime": time("Since when its status is what it is."),
+            "observedGeneration": number("The `metadata.generation` that it is about."),
         },
     })
 }

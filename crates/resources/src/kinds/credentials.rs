@@ -163,10 +163,10 @@ object! {
     TlsSpec {
         /// Whether connections are encrypted. Default: true, because this object is there.
         "enabled" => enabled: Option<bool>,
-        /// The certificates of the authorities that the server's certificate is trusted by, as PEM. Default: those of the
+        /// The certificates of the authorities that are trusted to vouch for the server, as PEM. Default: those of the
         /// system.
         "caCertificatePemFrom" => ca_certificate_pem: Option<ValueSource>,
-        /// A file in the pod with those certificates.
+        /// A file in the pod with the certificates of such authorities, instead of `caCertificatePemFrom`.
         "caCertificateLocation" => ca_certificate_location: Option<String>,
         /// The certificate of the client, as PEM.
         "certificatePemFrom" => certificate_pem: Option<ValueSource>,
@@ -186,10 +186,10 @@ object! {
         "privateKeyPemFrom" => private_key_pem: ValueSource,
         /// The password of the private key, where it is encrypted.
         "privateKeyPasswordFrom" => private_key_password: Option<ValueSource>,
-        /// The certificates of the authorities that the server's certificate is trusted by, as PEM. Default: those of the
+        /// The certificates of the authorities that are trusted to vouch for the server, as PEM. Default: those of the
         /// system.
         "caCertificatePemFrom" => ca_certificate_pem: Option<ValueSource>,
-        /// A file in the pod with those certificates.
+        /// A file in the pod with the certificates of such authorities, instead of `caCertificatePemFrom`.
         "caCertificateLocation" => ca_certificate_location: Option<String>,
         /// What this is for, for people.
         "description" => description: Option<String>,

@@ -109,6 +109,13 @@ impl Metadata {
         parse_duration(after).ok()
     }
 
+    /// The claim that a Restore keeps its report on, where its storage cannot be written.
+    pub fn report_claim(&self) -> Option<&str> {
+        self.annotations
+            .get(REPORT_CLAIM_ANNOTATION)
+            .map(String::as_str)
+    }
+
     /// The annotations of a Restore that act as configuration. `at` is the document's root.
     pub(crate) fn check_restore(&self, at: &mut Place<'_>) {
         self.check_keys(

@@ -23,10 +23,11 @@ object! {
         /// The configuration of the plugin, as the plugin defines it.
         "spec" => spec: Option<PluginConfig>,
         /// What happens to a record that the plugin does not give back.
-        "errorPolicy" => error_policy: Option<ErrorPolicySpec> {"x-kubernetes-preserve-unknown-fields": true},
+        "errorPolicy" => error_policy: Option<ErrorPolicySpec>,
         /// What the plugin may use.
-        "limits" => limits: Option<LimitsSpec> {"x-kubernetes-preserve-unknown-fields": true},
+        "limits" => limits: Option<LimitsSpec>,
     }
+    keep_unknown_keys true
     exactly_one ["name", "wasiPluginRef"]
     check check_plugin
 }
@@ -197,6 +198,7 @@ object! {
         /// How many records `maxFailures` looks back at.
         "window" => window: Option<Whole<1, { i64::MAX }>>,
     }
+    keep_unknown_keys true
     check check_error_policy
     rule "has(self.maxFailures) == has(self.window)" => "maxFailures and window go together, give both or none of them"
     rule "!has(self.maxFailures) || !has(self.window) || self.maxFailures < self.window" => "maxFailures must be less than window"
@@ -249,6 +251,7 @@ object! {
         /// Printed lines a second; what is more is left out. Default: 100.
         "logLinesPerSecond" => log_lines_per_second: Option<Whole<0, 1_000_000>>,
     }
+    keep_unknown_keys true
 }
 
 #[cfg(test)]

@@ -40,6 +40,11 @@ object! {
 }
 
 impl RestoreSpec {
+    /// Is it to run in a cluster? Not where the key is absent.
+    pub fn is_enabled(&self) -> bool {
+        self.enabled == Some(true)
+    }
+
     /// Does it say what is to be restored?
     pub fn has_mappings(&self) -> bool {
         self.config.as_ref().is_some_and(|config| {
