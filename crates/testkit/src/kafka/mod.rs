@@ -18,6 +18,7 @@ use std::sync::OnceLock;
 use anyhow::{Context, Result, bail, ensure};
 use rand::RngExt as _;
 
+use crate::kubernetes::forward_in;
 use crate::{cache, java};
 pub use compare::Comparison;
 use config::Ports;
@@ -135,12 +136,8 @@ impl Kafka {
                 let node_folder = folder.path().join(format!("node{index}"));
                 let mut own = options.properties.clone();
                 if let Some(security) = &options.security {
-                    let Ports {
-                        clients,
-                        controller,
-                    } = ports[index];
                     let secure = &secure[index * LISTENERS..][..LISTENERS];
-                    own.extend(security.properties(&node_folder, clients, controller, secure)?);
+                    own.extend(security.properties(&node_folder, ports[index], secure)?);
                 }
                 let properties = config::server_properties(index, &ports, &node_folder, &own);
                 let arguments = node::Arguments {
@@ -192,6 +189,21 @@ impl Kafka {
     /// The `host:port` addresses of all nodes, separated by commas.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
+    }
+
+    /// The addresses of all nodes for clients in a Kubernetes cluster: see [`crate::kubernetes`].
+    ///
+    /// # Panics
+    /// If the cluster is none of the test kit's, so that it is not known where it listens for them.
+    pub fn pod_bootstrap(&self) -> String {
+        let addresses = self.bootstrap.split(',').map(|address| {
+            let port = address
+                .rsplit(':')
+                .next()
+                .and_then(|port| port.parse().ok());
+            forward_in(Ports::from(port.expect("an address ends with its port")).pods)
+        });
+        addresses.collect::<Vec<_>>().join(",")
     }
 
     /// The `host:port` of one of the first node's secure listeners.
@@ -351,19 +363,13 @@ fn start_nodes(nodes: &mut [Node]) -> Result<()> {
 }
 
 fn ports(options: &KafkaOptions) -> Result<Vec<Ports>> {
-    let free = match options.port {
+    let clients: Vec<u16> = match options.port {
         Some(first) => (0..options.nodes as u16)
-            .flat_map(|node| [first + 10 * node, first + 10 * node + 1])
+            .map(|node| first + 10 * node)
             .collect(),
-        None => crate::ports::free(2 * options.nodes)?,
+        None => crate::ports::free_runs(options.nodes, Ports::COUNT)?,
     };
-    let pairs = free.chunks_exact(2);
-    Ok(pairs
-        .map(|pair| Ports {
-            clients: pair[0],
-            controller: pair[1],
-        })
-        .collect())
+    Ok(clients.into_iter().map(Ports::from).collect())
 }
 
 /// 16 random bytes in Kafka's text form of a Uuid (base64url without padding).

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use super::config::{PROTOCOLS, Ports};
 use crate::certificates::Issued;
 
 /// A listener beside the PLAINTEXT one.
@@ -72,12 +73,11 @@ pub struct Security {
 }
 
 impl Security {
-    /// The properties of a node that listens for clients on `clients` and on `ports`, in the order of [`Listener::ALL`].
+    /// The properties of a node that listens on `own` and on `ports`, in the order of [`Listener::ALL`].
     pub(super) fn properties(
         &self,
         folder: &Path,
-        clients: u16,
-        controller: u16,
+        own: Ports,
         ports: &[u16],
     ) -> Result<Vec<(String, String)>> {
         fs::create_dir_all(folder)?;
@@ -106,22 +106,14 @@ impl Security {
             .map(|(name, password)| format!(" user_{name}=\"{password}\""))
             .collect();
         let mut properties = vec![
-            (
-                "listeners",
-                format!(
-                    "PLAINTEXT://127.0.0.1:{clients},CONTROLLER://127.0.0.1:{controller},{addresses}"
-                ),
-            ),
+            ("listeners", format!("{},{addresses}", own.listeners())),
             (
                 "advertised.listeners",
-                format!("PLAINTEXT://127.0.0.1:{clients},{addresses}"),
+                format!("{},{addresses}", own.advertised()),
             ),
             (
                 "listener.security.protocol.map",
-                format!(
-                    "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,{}",
-                    protocols.join(",")
-                ),
+                format!("{PROTOCOLS},{}", protocols.join(",")),
             ),
             (
                 "authorizer.class.name",
@@ -138,10 +130,11 @@ impl Security {
             ),
             ("connection.failed.authentication.delay.ms", "20".to_owned()),
         ];
-        let mut own: Vec<(String, String)> = Vec::new();
+        let mut of_listeners: Vec<(String, String)> = Vec::new();
         for listener in Listener::ALL {
             let prefix = format!("listener.name.{}", listener.name().to_ascii_lowercase());
-            let mut add = |name: &str, value: String| own.push((format!("{prefix}.{name}"), value));
+            let mut add =
+                |name: &str, value: String| of_listeners.push((format!("{prefix}.{name}"), value));
             match listener {
                 Listener::Ssl => add("ssl.client.auth", "required".to_owned()),
                 Listener::Expired => {
@@ -181,6 +174,6 @@ impl Security {
         let properties = properties
             .drain(..)
             .map(|(name, value)| (name.to_owned(), value));
-        Ok(properties.chain(own).collect())
+        Ok(properties.chain(of_listeners).collect())
     }
 }

@@ -1,0 +1,3 @@
+module armory.test/tool
+
+go 1.24.0
