@@ -99,7 +99,7 @@ impl Decode for Size {
         json!({
             "x-kubernetes-int-or-string": true,
             "anyOf": [{ "type": "integer" }, { "type": "string" }],
-            "pattern": r"^\s*[0-9.]+\s*([kKmMgGtTpPeE]?[iI]?[bB]?)\s*$",
+            "pattern": r"^\s*\+?[0-9.]+\s*([kKmMgGtTpPeE]?[iI]?[bB]?)\s*$",
         })
     }
 }

@@ -199,7 +199,9 @@ fn type_of(schema: &Json) -> String {
         return format!("[{}](#{})", lower(title), anchor(title));
     }
     if let Some(items) = schema.get("items") {
-        return format!("list: {}", type_of(items));
+        let most = schema["maxItems"].as_u64();
+        let most = most.map_or_else(String::new, |most| format!(" (at most {most})"));
+        return format!("list{most}: {}", type_of(items));
     }
     if let Some(values) = schema.get("additionalProperties") {
         return format!("map: {}", type_of(values));

@@ -223,7 +223,12 @@ impl SnapshotVersion {
     fn read(node: &Node) -> Option<Incarnation> {
         let number = match &node.value {
             Value::Text(text) if text == "latest" => return Some(Incarnation::Latest),
-            Value::Text(text) => text.strip_prefix('v').unwrap_or(text).parse().ok()?,
+            Value::Text(text) => {
+                let digits = text.strip_prefix('v').unwrap_or(text);
+                // A sign would be taken, too.
+                let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+                digits.parse().ok().filter(|_| is_number)?
+            }
             Value::Integer(number) => u32::try_from(*number).ok()?,
             _ => return None,
         };

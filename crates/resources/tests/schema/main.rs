@@ -5,9 +5,11 @@ mod checker;
 
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use armory_resources::{Bindings, Problem, ResourceSet};
 use checker::Schema;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 /// The documents of our kinds in a folder of cases.
@@ -181,6 +183,136 @@ fn wrong_types_are_wrong_to_both() {
             let named = decoded.iter().any(|p| p.message.starts_with("expected"));
             assert!(refused && named, "{file} {path}: {refused} {decoded:?}");
         }
+    }
+}
+
+/// Values of any sort, among them many that are nearly right.
+fn any_value() -> impl Strategy<Value = Value> {
+    let text = prop_oneof![
+        "[ -~]{0,8}",
+        "[+-]?[0-9]{1,4}[.]?[0-9]{0,2} ?[kKMGTPEi]{0,2}[bB]?",
+        "([0-9]{1,3}(ns|us|ms|s|m|h|d|w|y)){1,3}",
+        "[a-z0-9.$_-]{1,12}",
+        "v?[+]?[0-9]{1,3}",
+        "https?://[a-z0-9.:/]{0,12}",
+        "[./\\\\a-z]{1,8}",
+        "[a-z]{240,260}",
+    ];
+    prop_oneof![
+        4 => text.prop_map(Value::from),
+        2 => any::<i64>().prop_map(Value::from),
+        2 => (-2_i64..70).prop_map(Value::from),
+        1 => any::<bool>().prop_map(Value::from),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// The API server never refuses what decoding takes, whatever stands in a field.
+    #[test]
+    fn what_decoding_takes_fits_the_schema(which in any::<prop::sample::Index>(), value in any_value()) {
+        let leaves = &*LEAVES;
+        let (file, document, path) = which.get(leaves);
+        let mut other = document.clone();
+        *other.pointer_mut(path).expect("it is there") = value.clone();
+        if messages(&other) == messages(document) {
+            let found = Schema::of_kind(&document["kind"]).check(&other);
+            prop_assert!(found.is_empty(), "{file} {path} {value}: {found:?}");
+        }
+    }
+}
+
+/// Every field with a value of every document that is accepted: its file, the document, and where in it.
+static LEAVES: LazyLock<Vec<(String, Value, String)>> = LazyLock::new(|| {
+    let of = |(file, document): (String, Value)| {
+        let paths = leaves(&document["spec"], "/spec").into_iter();
+        paths
+            .map(|path| (file.clone(), document.clone(), path))
+            .collect::<Vec<_>>()
+    };
+    accepted().into_iter().flat_map(of).collect()
+});
+
+fn messages(document: &Value) -> Vec<String> {
+    let problems = problems(document).into_iter();
+    problems.map(|problem| problem.to_string()).collect()
+}
+
+/// What `kubectl` users rely on.
+#[test]
+fn kinds_are_called_and_listed_as_published() {
+    let expected = [
+        ("Backup", "backups", "", "all", "Status Age", true),
+        ("Credentials", "credentials", "creds", "", "Age", false),
+        (
+            "EventHub",
+            "eventhubs",
+            "",
+            "",
+            "Type Status Age Location",
+            true,
+        ),
+        ("Restore", "restores", "", "", "Status Age", true),
+        ("SchemaRegistry", "schemaregistries", "", "", "Age", false),
+        (
+            "SchemaRegistryBackup",
+            "schemaregistrybackups",
+            "",
+            "",
+            "Status Age",
+            true,
+        ),
+        (
+            "SchemaRegistryRestore",
+            "schemaregistryrestores",
+            "",
+            "",
+            "Status Age",
+            true,
+        ),
+        ("Storage", "storages", "", "", "Status Age Location", true),
+    ];
+    let words = |list: &Value, key: Option<&str>| {
+        let items = list.as_array().into_iter().flatten();
+        let words = items.filter_map(|item| key.map_or(item, |key| &item[key]).as_str());
+        words.collect::<Vec<_>>().join(" ")
+    };
+    let crds = armory_resources::crds();
+    assert_eq!(crds.len(), expected.len());
+    for (crd, (kind, plural, short, categories, columns, has_status)) in crds.iter().zip(expected) {
+        let spec = &crd["spec"];
+        let version = &spec["versions"][0];
+        assert_eq!(crd["metadata"]["name"], format!("{plural}.kannika.io"));
+        assert_eq!(
+            crd["metadata"]["annotations"]["helm.sh/resource-policy"],
+            "keep"
+        );
+        assert_eq!(
+            (&spec["group"], &spec["scope"]),
+            (&json!("kannika.io"), &json!("Namespaced"))
+        );
+        assert_eq!(version["name"], "v1alpha");
+        assert_eq!(
+            (&spec["names"]["kind"], &spec["names"]["plural"]),
+            (&json!(kind), &json!(plural))
+        );
+        assert_eq!(words(&spec["names"]["shortNames"], None), short, "{kind}");
+        assert_eq!(
+            words(&spec["names"]["categories"], None),
+            categories,
+            "{kind}"
+        );
+        assert_eq!(
+            words(&version["additionalPrinterColumns"], Some("name")),
+            columns,
+            "{kind}"
+        );
+        assert_eq!(
+            version["subresources"].get("status").is_some(),
+            has_status,
+            "{kind}"
+        );
     }
 }
 
