@@ -112,6 +112,7 @@ async fn read_everything(store: Arc<InMemory>) {
         store: Arc::clone(&store) as Arc<dyn ObjectStore>,
         prefix: String::new(),
         display: "memory".to_owned(),
+        troubles: Default::default(),
     };
     let Ok(archive) = Archive::open(location).await else {
         return;

@@ -327,7 +327,7 @@ impl Round<'_> {
                 Summary::count(&mut self.summary.events, format!("{what} stopped"));
                 Ok(())
             }
-            Ended::Code(1) => {
+            Ended::Code(1 | 4) => {
                 let output = run.output();
                 let reason = output
                     .lines()

@@ -1,6 +1,7 @@
 //! Errors by meaning: what a caller can do about it decides the variant.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -228,6 +229,18 @@ impl ArchiveError {
                 | Self::Denied { .. }
                 | Self::Store { .. }
         )
+    }
+
+    /// Whether the storage does not let us do it, whatever it is.
+    pub fn is_about_rights(&self) -> bool {
+        match self {
+            Self::Denied { .. } => true,
+            Self::Io { source, .. } => matches!(
+                source.kind(),
+                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
+            ),
+            _ => false,
+        }
     }
 
     pub(crate) fn damaged(place: impl Into<String>, what: impl Into<String>) -> Self {

@@ -44,6 +44,17 @@ impl Journal {
         Ok(Storage::new(location).list(path).await?.directories)
     }
 
+    /// Tries whether a journal can be written in directory `path` of an archive: a file is created, and taken away where that is allowed.
+    pub async fn try_writing(archive: &Archive, path: &str) -> Result<(), ArchiveError> {
+        let place = format!("{path}/write-test-{}", new_nonce());
+        let storage = archive.storage();
+        storage.create(&place, Bytes::new()).await?;
+        if let Err(error) = storage.delete(&place).await {
+            tracing::debug!(%error, "what was written to try it out stays");
+        }
+        Ok(())
+    }
+
     async fn look(storage: Storage, path: &str) -> Result<Self, ArchiveError> {
         for component in path.split('/') {
             check_name("journal", component, 250)?;

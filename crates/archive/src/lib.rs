@@ -58,7 +58,7 @@ pub use heads::ChainEnd;
 pub use history::{HistoryPart, MissingSegment};
 pub use journal::{Journal, JournalReader};
 pub use lineage::{Fork, LineageEntry};
-pub use location::{AzureOptions, GcsOptions, Location, S3Options};
+pub use location::{AzureOptions, GcsOptions, Location, S3Options, StorageSecret};
 pub use manifest::{EpochStart, IndexEntry, Manifest, Segment, Timestamps};
 pub use names::{PartitionKey, TopicId, TopicKey, WriterIdentity};
 pub use prune::{

@@ -5,7 +5,7 @@ use std::io;
 use std::process::ExitCode;
 
 use armory_archive::ArchiveError;
-use armory_engine::EngineError;
+use armory_engine::{EngineError, Outlook};
 use armory_resources::Problems;
 
 /// The documented exit codes, the same for every command.
@@ -13,12 +13,18 @@ use armory_resources::Problems;
 pub(crate) enum Exit {
     /// The work is done.
     Done = 0,
-    /// It failed.
+    /// It failed, and may succeed when it is tried again.
     Failed = 1,
     /// The command line, or a file that it names, is wrong; nothing was done.
     Usage = 2,
     /// Something in an archive is damaged.
     Damage = 3,
+    /// What was found, most of all in the target of a restore, does not allow what was asked for.
+    Refused = 4,
+    /// A plugin cannot be used, refuses its configuration, or stopped what it was given.
+    Plugin = 5,
+    /// It was stopped by a signal before its end, and goes on when it is run again. 128 and SIGTERM's number.
+    Interrupted = 143,
 }
 
 impl From<Exit> for ExitCode {
@@ -31,6 +37,11 @@ impl From<Exit> for ExitCode {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Usage(pub(crate) String);
+
+/// A run that a signal ended before it was through.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Interrupted(pub(crate) String);
 
 /// Damage that a command met and stopped at.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +61,9 @@ impl Exit {
         if cause.is::<Usage>() || cause.is::<Problems>() {
             return Some(Exit::Usage);
         }
+        if cause.is::<Interrupted>() {
+            return Some(Exit::Interrupted);
+        }
         if cause.is::<DamageMet>() {
             return Some(Exit::Damage);
         }
@@ -61,10 +75,14 @@ impl Exit {
             };
         }
         if let Some(error) = cause.downcast_ref::<EngineError>() {
-            return match error {
-                error if error.is_damage() => Some(Exit::Damage),
-                EngineError::Property(_) | EngineError::NotSupported { .. } => Some(Exit::Usage),
-                _ => None,
+            return match error.outlook() {
+                // One of its causes may tell more.
+                Outlook::Passing => None,
+                Outlook::Interrupted => Some(Exit::Interrupted),
+                Outlook::Wrong => Some(Exit::Usage),
+                Outlook::Refused => Some(Exit::Refused),
+                Outlook::Plugin => Some(Exit::Plugin),
+                Outlook::Damage => Some(Exit::Damage),
             };
         }
         // Whoever read our output (`head`, `less`) had enough of it.
@@ -115,5 +133,12 @@ mod tests {
         let pipe = io::Error::from(io::ErrorKind::BrokenPipe);
         assert_eq!(Exit::of(&pipe.into()), Exit::Done);
         assert_eq!(Exit::of(&anyhow::anyhow!("other")), Exit::Failed);
+        let stopped = EngineError::Stopped {
+            id: "r".to_owned(),
+            records: 1,
+        };
+        let stopped: anyhow::Result<()> = Err(stopped.into());
+        let stopped = stopped.context("restore r failed").unwrap_err();
+        assert_eq!(Exit::of(&stopped), Exit::Interrupted);
     }
 }

@@ -109,6 +109,8 @@ pub(crate) fn restore_jobs(arguments: RestoreArguments) -> anyhow::Result<Vec<Re
     let memory = arguments.memory;
     let report = arguments.report.clone();
     let report = report.map(|report| arguments.s3.complete(report));
+    let report_fallback = arguments.report_fallback.clone();
+    let report_fallback = report_fallback.map(|report| arguments.s3.complete(report));
     let mut jobs = if let Some(file) = &arguments.documents.job {
         vec![job_file(file, JobFile::read_restore)?]
     } else if arguments.documents.files.is_empty() {
@@ -124,6 +126,9 @@ pub(crate) fn restore_jobs(arguments: RestoreArguments) -> anyhow::Result<Vec<Re
         job.dead_letters |= dead_letters;
         if let Some(report) = &report {
             job.report = Some(report.clone());
+        }
+        if let Some(report) = &report_fallback {
+            job.report_fallback = Some(report.clone());
         }
         job.memory_budget = memory;
     }

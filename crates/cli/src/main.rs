@@ -19,30 +19,44 @@ mod output;
 mod quickstart;
 mod record_line;
 mod signals;
+mod termination;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::args::Arguments;
+use crate::args::{Arguments, Command};
 use crate::console::Console;
 use crate::exit::Exit;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    termination::tell_of_panics();
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| {
+        if error.use_stderr() {
+            termination::tell(&error.render().to_string());
+        }
+        error.exit()
+    });
     let console = Console::new(arguments.logging.quiet);
     logging::start(&arguments.logging, &console);
-    let result = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(commands::run(arguments.command, &console)));
-    let exit = result.unwrap_or_else(|error| {
+    let exit = run(arguments.command, &console).unwrap_or_else(|error| {
         let exit = Exit::of(&error);
         if exit != Exit::Done {
-            console.print(&format!("error: {}", exit::sentence(&error)));
+            let sentence = exit::sentence(&error);
+            console.print(&format!("error: {sentence}"));
+            termination::tell(&sentence);
         }
         exit
     });
     exit.into()
+}
+
+fn run(command: Command, console: &Console) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(commands::run(command, console));
+    // Whatever matters has been waited for. A plugin that is being compiled, or a disk that hangs, keeps nobody.
+    runtime.shutdown_background();
+    result
 }

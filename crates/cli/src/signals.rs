@@ -18,7 +18,9 @@ pub(crate) fn stop_token(words: &'static str) -> anyhow::Result<CancellationToke
                 _ = terminate.recv() => {}
             }
             if count > 0 {
-                std::process::exit(Exit::Failed as i32);
+                let words = "stopped at once by a second signal; what is durable stays so";
+                crate::termination::tell(words);
+                std::process::exit(Exit::Interrupted as i32);
             }
             tracing::info!("{words}; another signal stops at once");
             stop.cancel();

@@ -79,7 +79,7 @@ fn what_the_target_would_expire_does_not_come_to_it() {
     cluster.create("short", 1, &[("retention.ms", "86400000")]);
     cluster.create("long", 1, &[("retention.ms", "-1")]);
     let ran = restore(&cluster, folder, ("orders", "short"), "");
-    assert_eq!(ran.code, 1);
+    assert_eq!(ran.code, 4);
     assert!(
         ran.err.contains("the plugin topic-retention"),
         "{}",

@@ -148,7 +148,7 @@ fn options_there_and_back() {
         "flights.eu=copy",
     ];
     let ran = run(folder, &restore);
-    assert_eq!(ran.code, 1, "{}", ran.err);
+    assert_eq!(ran.code, 4, "{}", ran.err);
     assert!(ran.err.contains("--create-topics"), "{}", ran.err);
     assert_eq!(ran.out, "");
     let text = done(folder, &[&restore[..], &["--create-topics"]].concat());

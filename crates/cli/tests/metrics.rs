@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::cluster::Cluster;
 use common::run;
+use serde_json::{Value, json};
 
 /// A continuous backup of a topic through a plugin, and where its metrics are.
 struct Watched {
@@ -23,14 +24,20 @@ impl Watched {
         let component = include_bytes!(concat!(env!("OUT_DIR"), "/drop-secret.wasm"));
         fs::write(folder.join("p.wasm"), component).expect("it can be written");
         let bootstrap = cluster.bootstrap();
+        let backup = ["backup", "--bootstrap-server", &bootstrap];
+        let of = ["--topic", "orders", "--storage", "archive"];
+        let through = ["--plugin", "p.wasm"];
+        Watched::of(folder, &[&backup[..], &of, &through].concat())
+    }
+
+    fn of(folder: &Path, arguments: &[&str]) -> Watched {
         let mut child = Command::new(env!("CARGO_BIN_EXE_armory"))
             .current_dir(folder)
             .env("XDG_CACHE_HOME", folder.join("cache"))
             .env_remove("ARMORY_LOG")
             .env_remove("RUST_LOG")
-            .args(["backup", "--bootstrap-server", &bootstrap])
-            .args(["--topic", "orders", "--storage", "archive"])
-            .args(["--plugin", "p.wasm", "--metrics-address", "127.0.0.1:0"])
+            .args(arguments)
+            .args(["--metrics-address", "127.0.0.1:0"])
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -112,11 +119,25 @@ fn a_backup_is_watched_while_it_runs() {
         (
             "/",
             "HTTP/1.1 404 Not Found",
-            "there is /metrics, /healthz and /readyz\n",
+            "there is /metrics, /healthz, /readyz and /status\n",
         ),
     ] {
         let expected = (status.to_owned(), body.to_owned());
         assert_eq!(watched.get(path), expected, "{path}");
+    }
+    let (_, status) = watched.get("/status");
+    let status: Value = serde_json::from_str(&status).expect("JSON");
+    for (name, value) in [
+        ("kind", json!("backup")),
+        ("name", json!("armory")),
+        ("state", json!("streaming")),
+        ("message", json!("everything is stored")),
+        // What lies in an open segment is not counted.
+        ("records", json!(0)),
+        ("lag", json!({"records": 0, "seconds": 0.0})),
+        ("partitions", json!({"assigned": 1, "stopped": 0})),
+    ] {
+        assert_eq!(status[name], value, "{status}");
     }
     let (status, _) = watched.ask("POST /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     assert_eq!(status, "HTTP/1.1 405 Method Not Allowed");
@@ -124,6 +145,49 @@ fn a_backup_is_watched_while_it_runs() {
     let mut stream = TcpStream::connect(&watched.address).expect("it listens");
     stream.write_all(&[0; 64]).expect("sent");
     assert_eq!(watched.get("/healthz").1, "ok\n");
+}
+
+/// While nothing answers, that is what the status says; the process itself is well.
+#[test]
+fn a_cluster_that_is_not_there_is_told_to_those_who_watch() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    common::write_archive(folder);
+    let hub = "apiVersion: kannika.io/v1alpha\nkind: EventHub\nmetadata: {name: hub}\nspec: {kafka: {properties: \
+               {bootstrap.servers: \"127.0.0.1:1\"}}}\n---\napiVersion: kannika.io/v1alpha\nkind: Storage\n\
+               metadata: {name: disk}\nspec: {volume: {capacity: 1Gi}}\n---\napiVersion: kannika.io/v1alpha\n";
+    let backup = "kind: Backup\nmetadata: {name: b}\nspec: {source: hub, sink: disk, streams: [{topic: orders}], monitoring: {enabled: false}}\n";
+    let restore = "kind: Restore\nmetadata: {name: r}\nspec: {source: disk, sink: hub, enabled: true, config: {topics: [{source: orders, target: copy}]}}\n";
+    for (command, document, metrics) in [
+        ("backup", backup, "HTTP/1.1 404 Not Found"),
+        ("restore", restore, "HTTP/1.1 200 OK"),
+    ] {
+        fs::write(folder.join("all.yaml"), format!("{hub}{document}")).expect("written");
+        let documents = ["-f", "all.yaml", "--claim", "disk=./archive"];
+        let watched = Watched::of(folder, &[&[command][..], &documents].concat());
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let status = loop {
+            let (_, status) = watched.get("/status");
+            let status: Value = serde_json::from_str(&status).expect("JSON");
+            let message = status["message"].as_str().expect("text");
+            if message.contains("127.0.0.1:1") {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "{status}");
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        assert_eq!(status["kind"], command);
+        assert_eq!(status["state"], "starting");
+        let message = status["message"].as_str().expect("text");
+        assert!(message.starts_with("EventHub hub: "), "{message}");
+        assert!(message.contains("refused"), "{message}");
+        let (ready, why) = watched.get("/readyz");
+        assert_eq!(ready, "HTTP/1.1 503 Service Unavailable");
+        assert!(why.contains("127.0.0.1:1"), "{why}");
+        assert_eq!(watched.get("/healthz").1, "ok\n");
+        // `monitoring.enabled: false` turns off the metrics and nothing else.
+        assert_eq!(watched.get("/metrics").0, metrics);
+    }
 }
 
 #[test]

@@ -251,9 +251,9 @@ fn groups_in_use_are_refused_and_their_members_named() {
     let group = unique("group");
     commit(kafka, &group, &topic, 0, 4);
     commit(kafka, &format!("{group}-other"), &topic, 0, 4);
-    plan(&store, &[]).failed_with(1, &["no snapshot of groups", "armory groups snapshot"]);
+    plan(&store, &[]).failed_with(4, &["no snapshot of groups", "armory groups snapshot"]);
     snapshot(kafka, &store, &group);
-    plan(&store, &[]).failed_with(1, &["no report of a restore"]);
+    plan(&store, &[]).failed_with(4, &["no report of a restore"]);
     restore(kafka, &store, &topic, &target, &[]).succeeded();
     assert_eq!(row(&plan(&store, &[]).succeeded(), &group), (0, 4, None));
 
@@ -278,14 +278,14 @@ fn groups_in_use_are_refused_and_their_members_named() {
     let mut refused = None;
     support::eventually("the consumer has joined", || {
         let ran = apply(kafka, &store, &["--dry-run"]);
-        let is_refused = ran.code == Some(1);
+        let is_refused = ran.code == Some(4);
         refused = Some(ran);
         is_refused
     });
     let _ = consumer.kill();
     let _ = consumer.wait();
     refused.expect("it ran").failed_with(
-        1,
+        4,
         &[
             &group,
             "is in use",

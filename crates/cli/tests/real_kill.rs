@@ -3,11 +3,15 @@
 //! Every test prints its seed; `ARMORY_SEED=…` plays the same delays again.
 #![cfg(feature = "real")]
 
+#[path = "../../plugins/tests/support/mod.rs"]
+mod guests;
 mod support;
 
 use std::time::{Duration, Instant};
 
+use armory_testkit::kafka::{Codec, Record};
 use armory_testkit::{Kafka, KafkaOptions, unique};
+use guests::{ACCEPT, GuestText};
 use support::{Background, Dice, Ran, Store, armory, backup_once, comes_back, run, topic};
 
 const KILLS: usize = 20;
@@ -121,6 +125,98 @@ fn a_killed_restore_with_a_plugin_goes_on() {
         &["--plugin", &plugin],
         "restore with a plugin",
     );
+}
+
+/// A plugin whose answers depend on how often it was called, and so on which run asks. What a killed restore had sent cannot be made
+/// again: either it did not have to be, and everything is there once, or the restore says why it cannot go on.
+#[test]
+fn a_killed_restore_with_a_plugin_that_changes_its_mind_stays_right_or_says_why() {
+    let kafka = Kafka::shared();
+    let test = "restore with a moody plugin";
+    let mut dice = Dice::new(test);
+    let folder = tempfile::tempdir().expect("a folder");
+    let plugin = folder.path().join("moody.wasm");
+    let moody = GuestText::restore()
+        .items("(global $calls (mut i32) (i32.const 0))")
+        .every(&format!(
+            "(global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+             (if (i32.eqz (i32.rem_u (global.get $calls) (i32.const 7)))
+               (then (drop {ACCEPT}) (i32.store8 (i32.const 2048) (i32.const 1)) (return (i32.const 2048))))"
+        ));
+    std::fs::write(&plugin, moody.component()).expect("written");
+    let (store, topic) = (Store::folder(), unique("moody"));
+    kafka.create_topic(&topic, 1, &[]).expect("a topic");
+    for thousand in 0..40 {
+        let records: Vec<Record> = (0..1000)
+            .map(|number| Record::new(None, Some(&format!("{thousand} {number}"))))
+            .collect();
+        kafka
+            .produce(&topic, Codec::None, &records)
+            .expect("records");
+    }
+    backup_once(kafka, &store, &topic, &[]).succeeded();
+    let url = store.url();
+    let into = |target: &str| {
+        let mapping = format!("{topic}={target}");
+        let mut command = armory(&store, &["restore", "--storage", &url]);
+        command.args(["--bootstrap-server", kafka.bootstrap(), "--topic", &mapping]);
+        command.args(["--create-topics", "--plugin"]).arg(&plugin);
+        command
+    };
+    let started = Instant::now();
+    Ran::from(into(&unique("restored")).output().expect("it runs")).succeeded();
+    let longest = u64::try_from(started.elapsed().as_millis()).expect("it is short");
+
+    let (mut refused, mut targets) = (0, 0);
+    while refused == 0 || targets < 5 {
+        let target = unique("restored");
+        let mut running = Background::start(into(&target));
+        if running
+            .ended_within(Duration::from_millis(dice.up_to(longest)))
+            .is_none()
+        {
+            running.kill();
+        }
+        let end = || {
+            kafka
+                .topic(&target)
+                .map_or(0, |topic| topic.partitions[0].end)
+        };
+        let ran = Ran::from(into(&target).output().expect("it runs"));
+        if ran.code != Some(0) {
+            ran.failed_with(
+                4,
+                &[
+                    "the plugins made other records of them",
+                    "restore into a new topic",
+                ],
+            );
+            let before = end();
+            let again = Ran::from(into(&target).output().expect("it runs"));
+            again.failed_with(4, &["the plugins made other records of them"]);
+            assert_eq!(end(), before, "a refusal writes nothing");
+            refused += 1;
+        }
+        // Whatever is there is there once, in its order.
+        let other = Store::folder();
+        backup_once(kafka, &other, &target, &[]).succeeded();
+        let text = run(&other, &["cat", &other.url(), &target])
+            .succeeded()
+            .stdout;
+        let values: Vec<(u32, u32)> = text
+            .lines()
+            .map(|line| {
+                let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+                let value = line["value"].as_str().expect("text").to_owned();
+                let (thousand, number) = value.split_once(' ').expect("two numbers");
+                (thousand.parse().expect("one"), number.parse().expect("one"))
+            })
+            .collect();
+        assert!(values.is_sorted_by(|a, b| a < b), "twice, or out of order");
+        targets += 1;
+        assert!(targets < 40, "it is killed in the middle now and then");
+    }
+    println!("{test}: refused {refused} of {targets} times");
 }
 
 /// The broker forgets producers whose records are older than a day when it starts again; a resumed restore must not depend on its memory.

@@ -174,7 +174,11 @@ fn a_restore_with_a_plugin_is_killed_at_every_point() {
 /// Runs a command that is to panic at a point, and to end with an error for that reason.
 #[track_caller]
 fn ends_with_a_panic_at(point: Point, mut command: std::process::Command) {
-    command.env(VARIABLE, format!("{}:panic", point.name()));
+    let folder = tempfile::tempdir().expect("a folder");
+    let last_word = folder.path().join("last-word");
+    command
+        .env(VARIABLE, format!("{}:panic", point.name()))
+        .env("ARMORY_TERMINATION_LOG", &last_word);
     let mut running = Background::start(command);
     let ended = running.ended_within(Duration::from_secs(60));
     let log = running.log();
@@ -189,6 +193,8 @@ fn ends_with_a_panic_at(point: Point, mut command: std::process::Command) {
         "{}: {ended:?} {log}",
         point.name()
     );
+    let told = std::fs::read_to_string(last_word).expect("a last word");
+    assert!(told.contains("panic"), "{}: {told}", point.name());
 }
 
 /// A mistake in the program that shows at any of its steps ends a backup with an error, not with silence or a run that hangs, and costs nothing.

@@ -169,7 +169,7 @@ fn old_records_are_not_restored_into_short_retention_silently() {
         .create_topic(&target, 1, &[("retention.ms", "604800000")])
         .expect("a topic that keeps a week");
     restore(kafka, &store, &topic, &target, &[])
-        .failed_with(1, &["retention.ms", "--allow-expiry", &target]);
+        .failed_with(4, &["retention.ms", "--allow-expiry", &target]);
     assert_eq!(
         kafka.topic(&target).expect("the target").partitions[0].end,
         0,
@@ -226,7 +226,7 @@ fn a_target_that_holds_something_is_refused() {
             .expect("a record");
     }
     backup_once(kafka, &store, &topic, &[]).succeeded();
-    restore(kafka, &store, &topic, &target, &[]).failed_with(1, &[&target, "not empty"]);
+    restore(kafka, &store, &topic, &target, &[]).failed_with(4, &[&target, "not empty"]);
     let url = store.url();
     let missing = format!("{topic}=absent-{target}");
     run(
@@ -241,9 +241,9 @@ fn a_target_that_holds_something_is_refused() {
             &missing,
         ],
     )
-    .failed_with(1, &["does not exist", "--create-topics"]);
+    .failed_with(4, &["does not exist", "--create-topics"]);
     restore(kafka, &store, "no-such-topic", &target, &[])
-        .failed_with(1, &["no-such-topic", "not in the archive", &topic]);
+        .failed_with(4, &["no-such-topic", "not in the archive", &topic]);
 }
 
 #[test]

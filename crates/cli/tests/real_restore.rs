@@ -113,7 +113,7 @@ fn a_dry_run_tells_everything_and_writes_nothing() {
         [("refused".to_owned(), "target".to_owned())]
     );
     run(&store, &[&args[..], &["--dry-run"]].concat()).failed_with(
-        1,
+        4,
         &[
             "refused",
             "does not exist",
@@ -130,7 +130,7 @@ fn a_dry_run_tells_everything_and_writes_nothing() {
         )
         .expect("a topic");
     let ran = restore(kafka, &store, &topic, &target, &["--dry-run", "-o", "json"]);
-    assert_eq!(ran.code, Some(1));
+    assert_eq!(ran.code, Some(4));
     let names: Vec<String> = findings(&json(&ran))
         .into_iter()
         .map(|(_, name)| name)
@@ -142,7 +142,7 @@ fn a_dry_run_tells_everything_and_writes_nothing() {
     );
     // What a dry run refuses, a run refuses.
     restore(kafka, &store, &topic, &target, &[]).failed_with(
-        1,
+        4,
         &["has 1 partitions", "min.insync.replicas", "retention.ms"],
     );
     assert_eq!(
@@ -270,7 +270,7 @@ fn empty_and_trimmed_ranges_end_and_say_so() {
         "{{topics: [{{source: {topic}, target: {target}-x, partitions: [{{number: 7}}]}}]}}"
     );
     restore_config(kafka, &store, &config, &[])
-        .failed_with(1, &["no partition 7", "name some of those it has: [0]"]);
+        .failed_with(4, &["no partition 7", "name some of those it has: [0]"]);
 }
 
 #[test]
@@ -299,7 +299,7 @@ fn a_topic_that_was_created_again_has_two_lives() {
         ran.succeeded();
         assert_eq!(values(&kafka.dump(&target).expect("the target")), [life]);
     }
-    into("v3").0.failed_with(1, &["has no v3", "v1, v2"]);
+    into("v3").0.failed_with(4, &["has no v3", "v1, v2"]);
     // Both lives in one topic, one after the other.
     let target = unique("target");
     let one = |version: &str| {
@@ -312,7 +312,7 @@ fn a_topic_that_was_created_again_has_two_lives() {
         ["second", "first"]
     );
     let config = format!("{{topics: [{}, {}]}}", one("v2"), one("latest"));
-    restore_config(kafka, &store, &config, &[]).failed_with(1, &["twice", "list it once"]);
+    restore_config(kafka, &store, &config, &[]).failed_with(4, &["twice", "list it once"]);
 }
 
 #[test]
@@ -521,7 +521,7 @@ fn a_record_that_is_too_large_is_named() {
     let target = unique("small");
     small(&target);
     restore(kafka, &store, &topic, &target, &[])
-        .failed_with(1, &[&topic, "partition 0", "offset 6", "max.message.bytes"]);
+        .failed_with(4, &[&topic, "partition 0", "offset 6", "max.message.bytes"]);
     // Raised, the same restore goes on.
     kafka
         .set_topic_configs(&target, &[("max.message.bytes", Some("100000"))])
@@ -538,7 +538,7 @@ fn a_record_that_is_too_large_is_named() {
     let target = unique("small");
     small(&target);
     restore(kafka, &store, &topic, &target, &[]).failed_with(
-        1,
+        4,
         &[
             "before anything was written",
             "a record that takes",
@@ -567,16 +567,16 @@ fn targets_that_change_records_are_refused_unless_that_is_wanted() {
         .create_topic(&compacted, 1, &[("cleanup.policy", "compact")])
         .expect("a topic");
     restore(kafka, &store, &topic, &compacted, &[])
-        .failed_with(1, &["is compacted", "without a key"]);
+        .failed_with(4, &["is compacted", "without a key"]);
     restore(kafka, &store, &topic, &compacted, &["--allow-expiry"])
-        .failed_with(1, &["source offset 2", "INVALID_RECORD"]);
+        .failed_with(4, &["source offset 2", "INVALID_RECORD"]);
     let stamped = unique("stamped");
     let configs = [
         ("message.timestamp.type", "LogAppendTime"),
         ("retention.ms", "-1"),
     ];
     kafka.create_topic(&stamped, 1, &configs).expect("a topic");
-    restore(kafka, &store, &topic, &stamped, &[]).failed_with(1, &["LogAppendTime"]);
+    restore(kafka, &store, &topic, &stamped, &[]).failed_with(4, &["LogAppendTime"]);
     restore(kafka, &store, &topic, &stamped, &["--allow-expiry"]).succeeded();
     assert_eq!(kafka.dump(&stamped).expect("the target").len(), 3);
     let limited = unique("limited");
@@ -586,7 +586,7 @@ fn targets_that_change_records_are_refused_unless_that_is_wanted() {
     ];
     kafka.create_topic(&limited, 1, &configs).expect("a topic");
     restore(kafka, &store, &topic, &limited, &["--allow-expiry"])
-        .failed_with(1, &["message.timestamp.before.max.ms=1000", "raise it"]);
+        .failed_with(4, &["message.timestamp.before.max.ms=1000", "raise it"]);
 }
 
 #[test]
@@ -694,7 +694,7 @@ fn a_report_can_be_kept_elsewhere() {
     let again = restore(kafka, &store, &topic, &target, &report).succeeded();
     assert!(again.stdout.contains("restored before"), "{again:?}");
     // Without it, nobody knows that it was this restore.
-    restore(kafka, &store, &topic, &target, &[]).failed_with(1, &["not empty"]);
+    restore(kafka, &store, &topic, &target, &[]).failed_with(4, &["not empty"]);
 }
 
 #[test]

@@ -10,7 +10,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use armory_testkit::kafka::Dataset;
 use armory_testkit::{Kafka, S3, StoreFault, StoreProxy, StoreRule, unique};
 use support::{
-    Background, Ran, Store, armory, backup_once, eventually, files_ending, restore, run,
+    Background, Ran, Store, armory, backup_once, eventually, files_ending, metrics_address,
+    restore, run, status,
 };
 
 fn seed() -> u64 {
@@ -110,9 +111,11 @@ fn an_outage_is_waited_for() {
     command
         .args(["--topic", &topic, "--memory", "16MiB"])
         .args(["--segment-size", "1MiB", "--segment-time", "1s"])
+        .args(["--metrics-address", "127.0.0.1:0"])
         .env("AWS_ENDPOINT_URL", proxy.endpoint())
         .env("ARMORY_LOG", "info");
     let mut backup = Background::start(command);
+    let address = metrics_address(&mut backup);
     let archived = || run(&store, &["inspect", &url, &topic, "--gaps", "-o", "json"]).stdout;
     eventually("manifests are written", || {
         proxy.requests("PUT", "/manifests/") >= 4
@@ -130,6 +133,8 @@ fn an_outage_is_waited_for() {
         assert!(now < before + (96 << 20), "{before} grew to {now} bytes");
         proxy.injected(StoreFault::Dropped) >= refused + 20
     });
+    let message = status(&address)["message"].to_string();
+    assert!(message.contains(&format!("{url}/")), "{message}");
     let end = kafka.topic(&topic).expect("the topic").partitions[0].end;
     kafka
         .delete_records(&topic, 0, end - 2)
@@ -139,6 +144,9 @@ fn an_outage_is_waited_for() {
     backup.wait_for("at last");
     eventually("the gap is recorded", || {
         archived().contains("before-log-start")
+    });
+    eventually("the status has forgotten it", || {
+        !status(&address)["message"].to_string().contains(&url)
     });
     assert_eq!(backup.stop(), Some(0), "{}", backup.log());
     run(&store, &["verify", &url, "--deep"]).succeeded();

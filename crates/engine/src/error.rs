@@ -1,7 +1,26 @@
 //! What can end a backup or a restore, by meaning.
 
 use armory_archive::ArchiveError;
+use armory_plugins::LoadError;
 use armory_records::BatchError;
+
+/// What can be done about an error: it decides whether the same run is worth another try. In the order in which one of several counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Outlook {
+    /// It passes by itself, or once somebody mends what it names; then the same run goes on.
+    #[default]
+    Passing,
+    /// The run was stopped before its end; it goes on when it is run again.
+    Interrupted,
+    /// What was asked for cannot be understood, or is not supported.
+    Wrong,
+    /// What was found, most of all in the target, does not allow what was asked for.
+    Refused,
+    /// A plugin cannot be used, refuses its configuration, or stopped what it was given.
+    Plugin,
+    /// The archive is damaged.
+    Damage,
+}
 
 /// Why a run, or a part of it, could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -55,8 +74,8 @@ pub enum EngineError {
     Partitions {
         /// One sentence a partition, with topic, partition, offset and cause.
         failed: Vec<String>,
-        /// Whether the archive was found damaged.
-        damaged: bool,
+        /// The worst of them.
+        outlook: Outlook,
         /// How many partitions the run had.
         total: usize,
     },
@@ -65,8 +84,8 @@ pub enum EngineError {
     Preflight {
         /// One sentence a problem, each with its remedy.
         problems: Vec<String>,
-        /// Whether one of them is that the archive is damaged.
-        damaged: bool,
+        /// The worst of them.
+        outlook: Outlook,
     },
     /// Offsets of consumer groups cannot be translated or committed.
     #[error("nothing was committed:\n  - {}", problems.join("\n  - "))]
@@ -86,7 +105,15 @@ pub enum EngineError {
         /// What was found, and what was expected.
         what: String,
     },
-    /// The report of the restore is being written by another process, or does not fit this run.
+    /// Another process writes the report of the restore.
+    #[error(
+        "restore {id}: another process has gone on with this restore; this one stops and leaves it to the other"
+    )]
+    TakenOver {
+        /// The restore id.
+        id: String,
+    },
+    /// The report of the restore does not fit this run.
     #[error("restore {id}: {what}")]
     Report {
         /// The restore id.
@@ -169,6 +196,9 @@ pub enum EngineError {
         /// Records in the target.
         records: u64,
     },
+    /// A restore was stopped before it had begun to send records.
+    #[error("the restore was stopped before anything was sent; run the same restore again")]
+    StoppedEarly,
     /// A secret could not be read.
     #[error("{what} cannot be read")]
     Secret {
@@ -196,15 +226,41 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    /// Whether it says that the archive is damaged.
-    pub fn is_damage(&self) -> bool {
+    /// What can be done about it.
+    pub fn outlook(&self) -> Outlook {
         match self {
-            EngineError::Archive(ArchiveError::Damaged(_)) => true,
-            EngineError::Damaged { place, .. } => *place == "archive",
-            EngineError::Partitions { damaged, .. } | EngineError::Preflight { damaged, .. } => {
-                *damaged
+            EngineError::Archive(ArchiveError::Damaged(_)) => Outlook::Damage,
+            EngineError::Damaged {
+                place: "archive", ..
+            } => Outlook::Damage,
+            EngineError::Partitions { outlook, .. } | EngineError::Preflight { outlook, .. } => {
+                *outlook
             }
-            _ => false,
+            EngineError::Plugin { .. } => Outlook::Plugin,
+            // The file may be on its way.
+            EngineError::PluginLoad(LoadError::Read { .. } | LoadError::Truncated { .. }) => {
+                Outlook::Passing
+            }
+            EngineError::PluginLoad(_) => Outlook::Plugin,
+            EngineError::Groups { .. }
+            | EngineError::ForeignTarget { .. }
+            | EngineError::Report { .. }
+            | EngineError::Refused { .. }
+            | EngineError::TooLarge { .. }
+            | EngineError::NoSuchPartition { .. } => Outlook::Refused,
+            EngineError::Archive(ArchiveError::InvalidLocation { .. })
+            | EngineError::Property(_)
+            | EngineError::NotSupported { .. } => Outlook::Wrong,
+            EngineError::Stopped { .. } | EngineError::StoppedEarly => Outlook::Interrupted,
+            EngineError::Kafka(_)
+            | EngineError::Archive(_)
+            | EngineError::Damaged { .. }
+            | EngineError::NoTopic { .. }
+            | EngineError::TakenOver { .. }
+            | EngineError::Stuck { .. }
+            | EngineError::Secret { .. }
+            | EngineError::PluginHost(_)
+            | EngineError::Task(_) => Outlook::Passing,
         }
     }
 
@@ -233,18 +289,4 @@ impl From<tokio::task::JoinError> for EngineError {
     }
 }
 
-/// The whole chain of causes on one line, for logs and summaries.
-pub(crate) fn sentence(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        let next = source.to_string();
-        // Transparent wrappers repeat their source's text.
-        if !text.ends_with(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = source.source();
-    }
-    text
-}
+pub(crate) use armory_troubles::sentence;

@@ -17,7 +17,7 @@ mod plugins;
 pub mod restore;
 mod storage;
 
-pub use error::EngineError;
+pub use error::{EngineError, Outlook};
 pub use observer::{
     BackupDetails, BackupProgress, Level, NoObserver, Observer, PartitionDetails, PluginProgress,
     Remark, RestoreProgress,

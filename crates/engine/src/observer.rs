@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use armory_plugins::{CompilationCounters, EntryCounters};
+use armory_troubles::Troubles;
 
 /// Watches a run. Every method has a default that does nothing.
 pub trait Observer: Send + Sync + 'static {
@@ -14,6 +15,12 @@ pub trait Observer: Send + Sync + 'static {
     fn backup_progress(&self, _progress: &BackupProgress) {}
     /// The restore as it stands.
     fn restore_progress(&self, _progress: &RestoreProgress) {}
+    /// Where is told what is tried again; asked for once, at the beginning.
+    fn troubles(&self) -> Troubles {
+        Troubles::default()
+    }
+    /// The loop that controls the run turns, or waits for what may take its time; told every second or more often once it has begun.
+    fn turned(&self) {}
     /// Whether [`Self::backup_details`] and [`Self::plugin_progress`] are looked at; nothing is gathered for them otherwise.
     fn wants_details(&self) -> bool {
         false
@@ -71,6 +78,14 @@ pub struct BackupProgress {
     pub filtered: u64,
     /// Records that a plugin failed on and that were put aside in the archive.
     pub dead_lettered: u64,
+    /// Records in segments committed by this run.
+    pub committed_records: u64,
+    /// Bytes of the batches in segments committed by this run, as they are read again.
+    pub committed_bytes: u64,
+    /// What is wrong at the moment, one sentence each; the first one matters most.
+    pub problems: Vec<String>,
+    /// Whether the cluster as a whole gives nothing at the moment.
+    pub is_cut_off: bool,
     /// Offsets between what is durable and what `--once` stops at (or the high watermarks).
     pub lag: u64,
     /// Segments committed by this run.
@@ -104,6 +119,28 @@ pub struct RestoreProgress {
     pub filtered: u64,
     /// Records that a plugin failed on and that were put aside in the archive.
     pub dead_lettered: u64,
+    /// What is wrong at the moment, one sentence each; the first one matters most.
+    pub problems: Vec<String>,
+}
+
+/// For how long a step of a control loop may take, before it counts as stuck: a few calls, each with its own deadline.
+const LONGEST_STEP: Duration = Duration::from_secs(900);
+
+/// Waits for a step of a control loop, and tells meanwhile that the loop is alive.
+pub(crate) async fn alive<T>(observer: &Arc<dyn Observer>, step: impl Future<Output = T>) -> T {
+    let mut step = std::pin::pin!(step);
+    let began = tokio::time::Instant::now();
+    let mut beat = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            done = &mut step => return done,
+            _ = beat.tick() => {
+                if began.elapsed() < LONGEST_STEP {
+                    observer.turned();
+                }
+            }
+        }
+    }
 }
 
 /// The partitions of a backup as they stand.

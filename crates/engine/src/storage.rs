@@ -1,12 +1,14 @@
 //! From the plain data of a job to the archive's own types.
 
-use armory_archive::{AzureOptions, Codec, GcsOptions, Location, S3Options, TopicKey};
+use armory_archive::{
+    AzureOptions, Codec, GcsOptions, Location, S3Options, StorageSecret, TopicKey,
+};
 use armory_kafka::TopicMetadata;
 use armory_resources::job::{CompressionAlgorithm, CompressionSpec, Secret, StorageLocation};
 
 use crate::EngineError;
 
-/// The archive's place. Secrets are read now.
+/// The archive's place. Secrets have to be there now, and are read again while it is used.
 pub fn location(storage: &StorageLocation) -> Result<Location, EngineError> {
     let location = match storage {
         StorageLocation::Folder { path } => Location::Folder(path.clone()),
@@ -23,9 +25,8 @@ pub fn location(storage: &StorageLocation) -> Result<Location, EngineError> {
                 region: region.clone(),
                 endpoint: endpoint.clone(),
                 path_style: force_path_style.then_some(true),
-                access_key: reveal(keys.map(|keys| &keys.access_key_id))?,
-                secret_key: reveal(keys.map(|keys| &keys.secret_access_key))?,
-                session_token: None,
+                access_key: read_again(keys.map(|keys| &keys.access_key_id))?,
+                secret_key: read_again(keys.map(|keys| &keys.secret_access_key))?,
             };
             Location::s3(bucket, prefix, &options)?
         }
@@ -37,7 +38,7 @@ pub fn location(storage: &StorageLocation) -> Result<Location, EngineError> {
         } => {
             let options = GcsOptions {
                 endpoint: endpoint.clone(),
-                service_account: reveal(service_account.as_ref())?,
+                service_account: read_again(service_account.as_ref())?,
             };
             Location::gcs(bucket, prefix, &options)?
         }
@@ -50,7 +51,7 @@ pub fn location(storage: &StorageLocation) -> Result<Location, EngineError> {
         } => {
             let options = AzureOptions {
                 endpoint: endpoint.clone(),
-                sas_token: reveal(sas_token.as_ref())?,
+                sas_token: read_again(sas_token.as_ref())?,
             };
             Location::azure(account, container, directory, &options)?
         }
@@ -58,14 +59,17 @@ pub fn location(storage: &StorageLocation) -> Result<Location, EngineError> {
     Ok(location)
 }
 
-fn reveal(secret: Option<&Secret>) -> Result<Option<String>, EngineError> {
-    let reveal = |secret: &Secret| {
-        secret.reveal().map_err(|source| EngineError::Secret {
-            what: "the storage's credentials",
-            source,
-        })
+fn read_again(secret: Option<&Secret>) -> Result<Option<StorageSecret>, EngineError> {
+    let Some(secret) = secret else {
+        return Ok(None);
     };
-    secret.map(reveal).transpose()
+    // What is missing now is told as what it is, and not by the store.
+    secret.reveal().map_err(|source| EngineError::Secret {
+        what: "the storage's credentials",
+        source,
+    })?;
+    let secret = secret.clone();
+    Ok(Some(StorageSecret::read_by(move || secret.reveal())))
 }
 
 /// Where the incarnation of a topic lies.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::{ClientConfigKey, ObjectStore};
 
+use super::secret::{Renewed, StorageSecret};
 use super::{retries, timeouts};
 
 /// How to reach Google Cloud Storage. What is absent is taken from the `GOOGLE_…` variables of the environment,
@@ -15,7 +16,7 @@ pub struct GcsOptions {
     /// Another endpoint than Google's, e.g. `http://localhost:4443`. `http://` is allowed.
     pub endpoint: Option<String>,
     /// The key of a service account, as the JSON that Google hands out.
-    pub service_account: Option<String>,
+    pub service_account: Option<StorageSecret>,
 }
 
 impl fmt::Debug for GcsOptions {
@@ -29,11 +30,41 @@ impl fmt::Debug for GcsOptions {
 pub(super) fn store(
     bucket: &str,
     options: &GcsOptions,
+    display: &str,
 ) -> object_store::Result<Arc<dyn ObjectStore>> {
-    let mut builder = match &options.service_account {
-        Some(key) => environment_without_credentials().with_service_account_key(key),
-        None => GoogleCloudStorageBuilder::from_env(),
+    let Some(service_account) = &options.service_account else {
+        let builder = GoogleCloudStorageBuilder::from_env();
+        return Ok(Arc::new(complete(builder, bucket, options).build()?));
     };
+    let with_key = {
+        let (bucket, options) = (bucket.to_owned(), options.clone());
+        move |key: &str| {
+            let builder = environment_without_credentials().with_service_account_key(key);
+            complete(builder, &bucket, &options)
+        }
+    };
+    // The key names the servers, too: those stay as they are, what is renewed is who asks.
+    let key = service_account
+        .reveal()
+        .map_err(|error| object_store::Error::Generic {
+            store: "credentials",
+            source: error.into(),
+        })?;
+    let builder = with_key(&key);
+    let secrets = vec![service_account.clone()];
+    let credentials = Renewed::new(secrets, display.to_owned(), move |values| {
+        Ok(Arc::clone(with_key(&values[0]).build()?.credentials()))
+    })?;
+    let store = builder.with_credentials(Arc::new(credentials)).build()?;
+    Ok(Arc::new(store))
+}
+
+/// With everything but credentials.
+fn complete(
+    mut builder: GoogleCloudStorageBuilder,
+    bucket: &str,
+    options: &GcsOptions,
+) -> GoogleCloudStorageBuilder {
     builder = builder.with_bucket_name(bucket);
     if let Some(endpoint) = &options.endpoint {
         builder = builder.with_base_url(endpoint);
@@ -46,7 +77,7 @@ pub(super) fn store(
     for (key, value) in timeouts(|key| client(&current, key) == client(&default, key)) {
         builder = builder.with_config(GoogleConfigKey::Client(key), value);
     }
-    Ok(Arc::new(builder.with_retry(retries()).build()?))
+    builder.with_retry(retries())
 }
 
 /// What the environment says of anything but credentials: given ones come before it, and the client refuses two.

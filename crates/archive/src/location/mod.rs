@@ -3,17 +3,20 @@
 mod azure;
 mod gcs;
 mod s3;
+mod secret;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use armory_troubles::Troubles;
 use object_store::{ClientConfigKey, ObjectStore, RetryConfig};
 
 pub use azure::AzureOptions;
 pub use gcs::GcsOptions;
 pub use s3::S3Options;
+pub use secret::StorageSecret;
 
 use crate::error::ArchiveError;
 
@@ -35,6 +38,8 @@ pub enum Location {
         prefix: String,
         /// What to call it in messages, e.g. the URL; without secrets.
         display: String,
+        /// Where is told what is tried again.
+        troubles: Troubles,
     },
 }
 
@@ -51,13 +56,13 @@ impl Location {
     /// A prefix in a bucket of S3, or of a server that speaks its protocol.
     pub fn s3(bucket: &str, prefix: &str, options: &S3Options) -> Result<Self, ArchiveError> {
         let display = url("s3", bucket, prefix);
-        Self::of(s3::store(bucket, options), prefix, display)
+        Self::of(s3::store(bucket, options, &display), prefix, display)
     }
 
     /// A prefix in a bucket of Google Cloud Storage.
     pub fn gcs(bucket: &str, prefix: &str, options: &GcsOptions) -> Result<Self, ArchiveError> {
         let display = url("gs", bucket, prefix);
-        Self::of(gcs::store(bucket, options), prefix, display)
+        Self::of(gcs::store(bucket, options, &display), prefix, display)
     }
 
     /// A directory in a container of Azure Blob Storage.
@@ -68,7 +73,7 @@ impl Location {
         options: &AzureOptions,
     ) -> Result<Self, ArchiveError> {
         let display = url("az", &format!("{account}/{container}"), directory);
-        let store = azure::store(account, container, options);
+        let store = azure::store(account, container, options, &display);
         Self::of(store, directory, display)
     }
 
@@ -92,7 +97,16 @@ impl Location {
             store,
             prefix,
             display,
+            troubles: Troubles::default(),
         })
+    }
+
+    /// The same place, whose users tell what they try again.
+    pub fn watched(mut self, watched_by: &Troubles) -> Self {
+        if let Self::ObjectStore { troubles, .. } = &mut self {
+            troubles.clone_from(watched_by);
+        }
+        self
     }
 }
 
@@ -139,8 +153,8 @@ mod tests {
         };
         let s3 = S3Options {
             region: Some("eu-central-1".to_owned()),
-            access_key: Some("key".to_owned()),
-            secret_key: Some("hidden".to_owned()),
+            access_key: Some("key".to_owned().into()),
+            secret_key: Some("hidden".to_owned().into()),
             ..S3Options::default()
         };
         assert_eq!(
@@ -152,7 +166,7 @@ mod tests {
         );
         assert!(Location::s3("bucket", "a//b", &s3).is_err());
         let azure = AzureOptions {
-            sas_token: Some("sig=hidden".to_owned()),
+            sas_token: Some("sig=hidden".to_owned().into()),
             ..AzureOptions::default()
         };
         assert_eq!(
@@ -160,7 +174,7 @@ mod tests {
             (String::new(), "az://account/container".to_owned())
         );
         let gcs = GcsOptions {
-            service_account: Some(r#"{"private_key":"hidden"}"#.to_owned()),
+            service_account: Some(r#"{"private_key":"hidden"}"#.to_owned().into()),
             ..GcsOptions::default()
         };
         let text = format!("{s3:?} {azure:?} {gcs:?}");

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::{ClientConfigKey, ObjectStore};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredential};
+use object_store::{ClientConfigKey, ObjectStore, StaticCredentialProvider};
 
+use super::secret::{Renewed, StorageSecret};
 use super::{retries, timeouts};
 
 /// How to reach S3, or what speaks its protocol. What is absent is taken from the `AWS_…` variables of the
@@ -19,12 +20,10 @@ pub struct S3Options {
     /// Whether the bucket is named in the path and not in the host name. By default it is when an endpoint
     /// is given, as such servers expect.
     pub path_style: Option<bool>,
-    /// The access key id.
-    pub access_key: Option<String>,
+    /// The access key id; counts together with the secret access key only.
+    pub access_key: Option<StorageSecret>,
     /// The secret access key.
-    pub secret_key: Option<String>,
-    /// The session token of temporary credentials.
-    pub session_token: Option<String>,
+    pub secret_key: Option<StorageSecret>,
 }
 
 impl fmt::Debug for S3Options {
@@ -52,6 +51,7 @@ fn with_timeouts(mut builder: AmazonS3Builder) -> AmazonS3Builder {
 pub(super) fn store(
     bucket: &str,
     options: &S3Options,
+    display: &str,
 ) -> object_store::Result<Arc<dyn ObjectStore>> {
     let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
     builder = with_timeouts(builder);
@@ -64,14 +64,17 @@ pub(super) fn store(
         // TLS already guards the payload; over plain HTTP its signed SHA-256 does.
         builder = builder.with_unsigned_payload(!plain);
     }
-    if let Some(access_key) = &options.access_key {
-        builder = builder.with_access_key_id(access_key);
-    }
-    if let Some(secret_key) = &options.secret_key {
-        builder = builder.with_secret_access_key(secret_key);
-    }
-    if let Some(token) = &options.session_token {
-        builder = builder.with_token(token);
+    if let (Some(id), Some(key)) = (&options.access_key, &options.secret_key) {
+        let secrets = vec![id.clone(), key.clone()];
+        let credentials = Renewed::new(secrets, display.to_owned(), |values| {
+            let credential = AwsCredential {
+                key_id: values[0].clone(),
+                secret_key: values[1].clone(),
+                token: None,
+            };
+            Ok(Arc::new(StaticCredentialProvider::new(credential)))
+        })?;
+        builder = builder.with_credentials(Arc::new(credentials));
     }
     let path_style = options.path_style.unwrap_or(options.endpoint.is_some());
     let store = builder

@@ -59,7 +59,11 @@ impl Storage {
                 store,
                 prefix,
                 display,
-            } => Self::Objects(Objects::new(std::sync::Arc::clone(store), prefix, display)),
+                troubles,
+            } => {
+                let store = std::sync::Arc::clone(store);
+                Self::Objects(Objects::new(store, prefix, display, troubles.clone()))
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use armory_troubles::{Cause, Retrying, Troubles, sentence};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
@@ -38,11 +39,18 @@ pub(crate) struct Objects {
     store: Arc<dyn ObjectStore>,
     prefix: Arc<str>,
     display: Arc<str>,
+    troubles: Troubles,
 }
 
 impl Objects {
-    pub(super) fn new(store: Arc<dyn ObjectStore>, prefix: &str, display: &str) -> Self {
+    pub(super) fn new(
+        store: Arc<dyn ObjectStore>,
+        prefix: &str,
+        display: &str,
+        troubles: Troubles,
+    ) -> Self {
         Self {
+            troubles,
             store,
             prefix: prefix.trim_matches('/').into(),
             display: display.into(),
@@ -102,6 +110,7 @@ impl Objects {
     ) -> Result<T, Failure> {
         let (mut tries, mut pause) = (0, FIRST_PAUSE);
         let mut failing_since = None;
+        let mut trouble: Option<Retrying> = None;
         loop {
             tries += 1;
             let error = match operation().await {
@@ -130,6 +139,12 @@ impl Objects {
             }
             let left = (RETRY_BUDGET - since.elapsed()).as_secs();
             tracing::warn!(%error, tries, store = &*self.display, path = relative, "cannot {action}, trying again for {left} s");
+            let place = self.display.trim_end_matches('/');
+            let why = format!("cannot {action} {place}/{relative}: {}", sentence(&error));
+            match &trouble {
+                Some(trouble) => trouble.again(&why),
+                None => trouble = Some(self.troubles.retrying(Cause::Storage, &why)),
+            }
             tokio::time::sleep(wait).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }

@@ -55,6 +55,7 @@ impl Place {
                 store,
                 prefix: "some/prefix".to_owned(),
                 display: "test://some/prefix".to_owned(),
+                troubles: Default::default(),
             },
             _folder: None,
         }

@@ -15,8 +15,8 @@ fn prefix_in(s3: &S3) -> Place {
     let options = S3Options {
         region: Some(s3.region().to_owned()),
         endpoint: Some(s3.endpoint()),
-        access_key: Some(s3.access_key().to_owned()),
-        secret_key: Some(s3.secret_key().to_owned()),
+        access_key: Some(s3.access_key().to_owned().into()),
+        secret_key: Some(s3.secret_key().to_owned().into()),
         ..S3Options::default()
     };
     Place::at(Location::s3(s3.bucket(), &unique("archive"), &options).unwrap())
@@ -27,8 +27,8 @@ fn seaweedfs_prefix(server: &SeaweedFs, prefix: &str, access_key: &str) -> Place
     let options = S3Options {
         region: Some(server.region().to_owned()),
         endpoint: Some(server.endpoint()),
-        access_key: Some(access_key.to_owned()),
-        secret_key: Some(server.secret_key().to_owned()),
+        access_key: Some(access_key.to_owned().into()),
+        secret_key: Some(server.secret_key().to_owned().into()),
         ..S3Options::default()
     };
     Place::at(Location::s3(server.bucket(), prefix, &options).unwrap())
@@ -38,7 +38,7 @@ fn seaweedfs_prefix(server: &SeaweedFs, prefix: &str, access_key: &str) -> Place
 fn azurite_directory(azurite: &Azurite, directory: &str, permissions: &str) -> Place {
     let options = AzureOptions {
         endpoint: Some(azurite.endpoint()),
-        sas_token: Some(azurite.sas_token(permissions).unwrap()),
+        sas_token: Some(azurite.sas_token(permissions).unwrap().into()),
     };
     let (account, container) = (azurite.account(), azurite.container());
     Place::at(Location::azure(account, container, directory, &options).unwrap())
@@ -47,7 +47,7 @@ fn azurite_directory(azurite: &Azurite, directory: &str, permissions: &str) -> P
 fn gcs_prefix(gcs: &Gcs) -> Place {
     let options = GcsOptions {
         endpoint: Some(gcs.endpoint()),
-        service_account: Some(gcs.service_account()),
+        service_account: Some(gcs.service_account().into()),
     };
     Place::at(Location::gcs(gcs.bucket(), &unique("archive"), &options).unwrap())
 }

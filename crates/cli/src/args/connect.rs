@@ -120,7 +120,7 @@ fn parse_property_file(text: &str) -> Result<(String, PathBuf), String> {
 /// What is told to those who watch.
 #[derive(Debug, Args)]
 pub(crate) struct MetricsFlag {
-    /// Serve /metrics for Prometheus, /healthz and /readyz at this address while it runs, e.g. 0.0.0.0:9000
+    /// Serve /metrics for Prometheus, /status, /healthz and /readyz at this address while it runs, e.g. 0.0.0.0:9000
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) metrics_address: Option<std::net::SocketAddr>,
 }

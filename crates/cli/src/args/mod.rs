@@ -51,11 +51,15 @@ pub(crate) struct Arguments {
 const AFTER_HELP: &str = "\
 Exit codes:
   0  done
-  1  failed
+  1  failed, wholly or in part; trying again may help
   2  the command line, or a file that it names, is wrong; nothing was done
   3  damage was found in an archive
+  4  refused: what is there, e.g. in the target of a restore, does not allow it
+  5  a plugin cannot be used, refuses its configuration, or stopped what it was given
+  143  stopped by a signal before its end
 
 Environment:
+  ARMORY_TERMINATION_LOG  a file for one sentence that says why the command failed, e.g. /dev/termination-log
   ARMORY_LOG   which logs are written, e.g. debug or armory_kafka=trace; comes before RUST_LOG and the flags
   RUST_LOG     the same
   AWS_*        credentials and region of S3 storages, where nothing else gives them

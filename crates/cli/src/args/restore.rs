@@ -78,7 +78,7 @@ pub(crate) struct RestoreArguments {
     #[arg(long)]
     pub(crate) dead_letters: bool,
 
-    /// Look at everything and write nothing: what would be restored, and whether it would start (exit code 0, or 1 if it would be
+    /// Look at everything and write nothing: what would be restored, and whether it would start (exit code 0, or 4 if it would be
     /// refused)
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -86,6 +86,10 @@ pub(crate) struct RestoreArguments {
     /// Where the restore's report is kept, if not in the archive: for archives that cannot be written
     #[arg(long, value_name = "URL", value_parser = parse_storage)]
     pub(crate) report: Option<StorageLocation>,
+
+    /// Where the restore's report is kept if the archive does not let itself be written. Give it again to go on
+    #[arg(long, value_name = "URL", value_parser = parse_storage, conflicts_with = "report")]
+    pub(crate) report_fallback: Option<StorageLocation>,
 
     /// Memory for data in flight [default: half of what the control group may have (at most 2GiB), 256MiB where it has no limit]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use armory_engine::backup::{self, BackupSummary, Until};
 use armory_engine::{BackupDetails, BackupProgress, Observer, PluginProgress, Remark};
 use armory_resources::job::BackupJob;
+use armory_troubles::Troubles;
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +15,7 @@ use super::plugin_report::PluginReport;
 use super::restore::tell;
 use crate::args::BackupArguments;
 use crate::console::{Console, Progress};
-use crate::exit::{self, Exit};
+use crate::exit::{self, Exit, Interrupted};
 use crate::format::{count, plural, rate, size};
 use crate::metrics::Metrics;
 use crate::output::{self, Format};
@@ -29,9 +30,8 @@ pub(super) async fn run(arguments: BackupArguments, console: &Console) -> anyhow
     };
     let address = arguments.metrics.metrics_address;
     let jobs = jobs::backup_jobs(arguments)?;
-    let names = jobs.iter().map(|job| job.name.as_str());
-    let metrics = Metrics::serve(address, names, []).await?;
     let stop = signals::stop_token("stopping: what was read is committed first")?;
+    let metrics = Metrics::serve(address, &jobs, &[], stop.clone()).await?;
     let mut runs = JoinSet::new();
     for (position, job) in jobs.into_iter().enumerate() {
         let observer = Arc::new(BackupObserver {
@@ -58,7 +58,8 @@ pub(super) async fn run(arguments: BackupArguments, console: &Console) -> anyhow
     console.suspend(|| print(format, &done))?;
     finish(failed, console)?;
     if until == Until::CaughtUp && stop.is_cancelled() {
-        anyhow::bail!("the backup was stopped before it had caught up; run it again to go on");
+        let words = "the backup was stopped before it had caught up; run it again to go on";
+        return Err(Interrupted(words.to_owned()).into());
     }
     Ok(Exit::Done)
 }
@@ -78,8 +79,10 @@ async fn run_one(
     );
     let metrics = observer.metrics.clone();
     let result = backup::run(job, until, observer, stop).await;
-    metrics.backup_ended(&name, result.is_ok());
-    let summary = result.with_context(|| format!("backup {name} failed"))?;
+    let result = result.with_context(|| format!("backup {name} failed"));
+    let ended = result.as_ref().map(drop).map_err(exit::sentence);
+    metrics.backup_ended(&name, ended);
+    let summary = result?;
     Ok(BackupReport::new(name, storage, summary))
 }
 
@@ -224,6 +227,14 @@ impl Observer for BackupObserver {
         }
         self.progress.tell(None, &words);
         self.metrics.backup_progress(&self.name, progress);
+    }
+
+    fn troubles(&self) -> Troubles {
+        self.metrics.backup_troubles(&self.name)
+    }
+
+    fn turned(&self) {
+        self.metrics.backup_turned(&self.name);
     }
 
     fn wants_details(&self) -> bool {

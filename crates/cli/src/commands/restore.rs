@@ -8,13 +8,14 @@ use anyhow::Context as _;
 use armory_engine::restore::{self, RestoreSummary};
 use armory_engine::{Level, Observer, PluginProgress, Remark, RestoreProgress};
 use armory_resources::job::RestoreJob;
+use armory_troubles::Troubles;
 use serde::Serialize;
 
 use super::backup::finish;
 use super::plugin_report::PluginReport;
 use crate::args::RestoreArguments;
 use crate::console::{Console, Progress};
-use crate::exit::Exit;
+use crate::exit::{self, Exit, Interrupted};
 use crate::format::{count, plural, rate};
 use crate::metrics::Metrics;
 use crate::output::{self, Format};
@@ -29,14 +30,13 @@ pub(super) async fn run(arguments: RestoreArguments, console: &Console) -> anyho
         return preflight::run(jobs, format, console).await;
     }
     let stop = signals::stop_token("stopping: what was read is committed first")?;
-    let names = jobs.iter().map(|job| job.name.as_str());
-    let metrics = Metrics::serve(address, [], names).await?;
+    let metrics = Metrics::serve(address, &[], &jobs, stop.clone()).await?;
     let mut done = Vec::new();
     let mut failed = Vec::new();
     // One after another: each has the whole memory, and two of them may write one topic.
     for job in jobs {
         if stop.is_cancelled() {
-            failed.push(anyhow::anyhow!("restore {} was not begun", job.name));
+            failed.push(Interrupted(format!("restore {} was not begun", job.name)).into());
             continue;
         }
         let observer = Arc::new(RestoreObserver {
@@ -68,8 +68,10 @@ async fn run_one(
     );
     let metrics = observer.metrics.clone();
     let result = restore::run(job, observer, stop).await;
-    metrics.restore_ended(&name, result.is_ok());
-    let summary = result.with_context(|| format!("restore {name} failed"))?;
+    let result = result.with_context(|| format!("restore {name} failed"));
+    let ended = result.as_ref().map(drop).map_err(exit::sentence);
+    metrics.restore_ended(&name, ended);
+    let summary = result?;
     Ok(RestoreReport::new(name, summary))
 }
 
@@ -198,6 +200,14 @@ impl Observer for RestoreObserver {
         ));
         self.progress.tell(done, &words);
         self.metrics.restore_progress(&self.name, progress);
+    }
+
+    fn troubles(&self) -> Troubles {
+        self.metrics.restore_troubles(&self.name)
+    }
+
+    fn turned(&self) {
+        self.metrics.restore_turned(&self.name);
     }
 
     fn wants_details(&self) -> bool {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use armory_engine::{PartitionDetails, PluginProgress};
 use armory_plugins::{EntryCounters, FaultKind, Latency};
+use armory_troubles::Troubles;
 use prometheus::TextEncoder;
 use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType, Summary,
@@ -22,7 +23,8 @@ struct Families(BTreeMap<&'static str, MetricFamily>);
 pub(super) fn text(jobs: &Jobs) -> String {
     let mut families = Families::default();
     let now = Instant::now();
-    for (name, backup) in &jobs.backups {
+    let shown = jobs.backups.iter().filter(|(_, backup)| !backup.is_hidden);
+    for (name, backup) in shown {
         families.backup(name, backup, now);
     }
     for (name, restore) in &jobs.restores {
@@ -136,9 +138,12 @@ impl Families {
             details,
             behind,
             plugins,
+            troubles,
+            ..
         } = backup;
         let job: Labels<'_> = &[("backup", name)];
         self.state(job, *state);
+        self.retries(("backup", name), troubles);
         for (metric, help, value) in [
             (
                 "backup_sink_records_size",
@@ -159,6 +164,11 @@ impl Families {
                 "backup_sink_records_filtered_count",
                 "records that plugins filtered",
                 progress.filtered,
+            ),
+            (
+                "armory_backup_dead_lettered_total",
+                "records that plugins failed on and that were put aside",
+                progress.dead_lettered,
             ),
             (
                 "backup_sink_partitions_count",
@@ -248,18 +258,14 @@ impl Families {
             state,
             progress,
             plugins,
+            troubles,
+            ..
         } = restore;
         let job: Labels<'_> = &[("restore", name)];
         self.state(job, *state);
-        let done = match state {
-            State::Done => 1.0,
-            State::Starting => 0.0,
-            _ => ratio(
-                (progress.records + progress.filtered) as f64,
-                progress.records_total as f64,
-            ),
-        };
-        self.gauge("restore_progress", "how much is done, 0 to 1", job, done);
+        self.retries(("restore", name), troubles);
+        let help = "how much is done, 0 to 1";
+        self.gauge("restore_progress", help, job, restore.done());
         for (metric, help, value) in [
             (
                 "restore_records_count",
@@ -275,6 +281,11 @@ impl Families {
                 "restore_records_filtered_count",
                 "records that plugins filtered",
                 progress.filtered,
+            ),
+            (
+                "armory_restore_dead_lettered_total",
+                "records that plugins failed on and that were put aside",
+                progress.dead_lettered,
             ),
         ] {
             self.counter(metric, help, job, value);
@@ -309,6 +320,17 @@ impl Families {
             self.gauge(metric, help, job, value);
         }
         self.plugins(("restore", name), plugins);
+    }
+
+    fn retries(&mut self, job: (&str, &str), troubles: &Troubles) {
+        for (cause, number) in troubles.retries() {
+            self.counter(
+                "armory_retries_total",
+                "how often something that failed was tried again",
+                &[job, ("cause", cause.name())],
+                number,
+            );
+        }
     }
 
     fn plugins(&mut self, job: (&str, &str), plugins: &PluginProgress) {
@@ -387,6 +409,20 @@ impl Families {
             &place,
             entry.calls,
         );
+        for (metric, help, number) in [
+            (
+                "armory_plugin_passed_through_total",
+                "records that were not accepted, and passed on as they were",
+                entry.passed_through,
+            ),
+            (
+                "armory_plugin_dead_lettered_total",
+                "records that were put aside",
+                entry.dead_lettered,
+            ),
+        ] {
+            self.counter(metric, help, &place, number);
+        }
         self.counter(
             "armory_plugin_starts_total",
             "instances started",
@@ -459,9 +495,14 @@ mod tests {
             durable_offset,
             high_watermark,
         };
+        let troubles = Troubles::default();
+        troubles.count(armory_troubles::Cause::Storage);
+        troubles.count(armory_troubles::Cause::Storage);
         let backup = Backup {
             state: State::Running,
+            troubles,
             progress: BackupProgress {
+                dead_lettered: 3,
                 partitions: 3,
                 partitions_failed: 1,
                 records: 10,
@@ -493,6 +534,9 @@ mod tests {
                 r#"backup_sink_records_count{backup="nightly"} 10"#,
                 r#"backup_sink_records_filtered_count{backup="nightly"} 4"#,
                 r#"backup_sink_partitions_count{backup="nightly"} 2"#,
+                r#"armory_backup_dead_lettered_total{backup="nightly"} 3"#,
+                r#"armory_retries_total{backup="nightly",cause="storage"} 2"#,
+                r#"armory_retries_total{backup="nightly",cause="kafka"} 0"#,
                 r#"backup_sink_jobs_count{backup="nightly"} 3"#,
                 r#"backup_sink_jobs_idleratio{backup="nightly"} 0.6666666666666666"#,
                 r#"backup_topic_progress{backup="nightly",topic="orders"} 0.8"#,
@@ -521,6 +565,8 @@ mod tests {
             accepted: 4,
             filtered: 1,
             errors: 1,
+            passed_through: 9,
+            dead_lettered: 5,
             faults: 1,
             fault_kinds: [0, 1, 0, 0, 0],
             starts: 3,
@@ -540,7 +586,8 @@ mod tests {
                 records_total: 80,
                 bytes: 100,
                 bytes_total: 1000,
-                filtered: 20,
+                filtered: 15,
+                dead_lettered: 5,
                 ..RestoreProgress::default()
             },
             plugins: PluginProgress {
@@ -548,6 +595,7 @@ mod tests {
                 instance_bytes: 131_072,
                 ..PluginProgress::default()
             },
+            ..Restore::default()
         };
         let restores = BTreeMap::from([("r1".to_owned(), restore)]);
         let jobs = Jobs {
@@ -558,6 +606,9 @@ mod tests {
             &jobs,
             &[
                 r#"restore_progress{restore="r1"} 0.5"#,
+                r#"armory_restore_dead_lettered_total{restore="r1"} 5"#,
+                r#"armory_plugin_passed_through_total{restore="r1",plugin="a.wasm",topic="copy"} 9"#,
+                r#"armory_plugin_dead_lettered_total{restore="r1",plugin="a.wasm",topic="copy"} 5"#,
                 r#"restore_records_count{restore="r1"} 20"#,
                 r#"restore_records_total{restore="r1"} 80"#,
                 r#"restore_bytes_count{restore="r1"} 100"#,

@@ -1,4 +1,4 @@
-//! What a running backup or restore tells Prometheus: `docs/guide/metrics.md` is the definition.
+//! What a running backup or restore tells those who watch, Prometheus and the operator: `docs/guide/metrics.md` is the definition.
 //!
 //! Nothing is counted here. The engine tells how things stand, a few times a second; the newest state is kept, and becomes text
 //! when somebody asks.
@@ -6,6 +6,7 @@
 mod behind;
 mod families;
 mod server;
+mod status;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,6 +14,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use armory_engine::{BackupDetails, BackupProgress, PluginProgress, RestoreProgress};
+use armory_resources::job::{BackupJob, RestoreJob};
+use armory_troubles::Troubles;
+use tokio_util::sync::CancellationToken;
 
 use self::behind::Behind;
 
@@ -26,6 +30,8 @@ pub(crate) struct Metrics {
 struct Jobs {
     backups: BTreeMap<String, Backup>,
     restores: BTreeMap<String, Restore>,
+    /// Cancelled when the jobs are told to stop.
+    stop: CancellationToken,
 }
 
 /// How a job stands.
@@ -42,6 +48,13 @@ enum State {
 #[derive(Debug, Default)]
 struct Backup {
     state: State,
+    /// Why it failed, if it did.
+    error: String,
+    /// When its control loop turned last; never before it began to.
+    turned: Option<Instant>,
+    troubles: Troubles,
+    /// `monitoring.enabled: false`: it has a status, and no metrics.
+    is_hidden: bool,
     progress: BackupProgress,
     details: BackupDetails,
     behind: Behind,
@@ -51,6 +64,11 @@ struct Backup {
 #[derive(Debug, Default)]
 struct Restore {
     state: State,
+    /// Why it failed, if it did.
+    error: String,
+    /// When its control loop turned last; never before it began to.
+    turned: Option<Instant>,
+    troubles: Troubles,
     progress: RestoreProgress,
     plugins: PluginProgress,
 }
@@ -59,22 +77,24 @@ impl Metrics {
     /// Serves the metrics of jobs at an address until the process ends. Without one, nothing is kept.
     pub(crate) async fn serve(
         address: Option<SocketAddr>,
-        backups: impl IntoIterator<Item = &str>,
-        restores: impl IntoIterator<Item = &str>,
+        backups: &[BackupJob],
+        restores: &[RestoreJob],
+        stop: CancellationToken,
     ) -> anyhow::Result<Metrics> {
         let Some(address) = address else {
             return Ok(Metrics::default());
         };
-        let named = |name: &str| name.to_owned();
+        let backup = |job: &BackupJob| Backup {
+            is_hidden: !job.metrics,
+            ..Backup::default()
+        };
+        let backups = backups.iter().map(|job| (job.name.clone(), backup(job)));
+        let restores = restores.iter();
+        let restores = restores.map(|job| (job.name.clone(), Restore::default()));
         let jobs = Jobs {
-            backups: backups
-                .into_iter()
-                .map(|name| (named(name), Backup::default()))
-                .collect(),
-            restores: restores
-                .into_iter()
-                .map(|name| (named(name), Restore::default()))
-                .collect(),
+            backups: backups.collect(),
+            restores: restores.collect(),
+            stop,
         };
         let metrics = Metrics {
             jobs: Some(Arc::new(Mutex::new(jobs))),
@@ -104,6 +124,28 @@ impl Metrics {
         }
     }
 
+    /// Where a backup tells what it tries again.
+    pub(crate) fn backup_troubles(&self, name: &str) -> Troubles {
+        let mut troubles = Troubles::default();
+        self.with_backup(name, |backup| troubles.clone_from(&backup.troubles));
+        troubles
+    }
+
+    /// Where a restore tells what it tries again.
+    pub(crate) fn restore_troubles(&self, name: &str) -> Troubles {
+        let mut troubles = Troubles::default();
+        self.with_restore(name, |restore| troubles.clone_from(&restore.troubles));
+        troubles
+    }
+
+    pub(crate) fn backup_turned(&self, name: &str) {
+        self.with_backup(name, |backup| backup.turned = Some(Instant::now()));
+    }
+
+    pub(crate) fn restore_turned(&self, name: &str) {
+        self.with_restore(name, |restore| restore.turned = Some(Instant::now()));
+    }
+
     pub(crate) fn backup_progress(&self, name: &str, progress: &BackupProgress) {
         self.with_backup(name, |backup| {
             backup.state = State::Running;
@@ -122,8 +164,11 @@ impl Metrics {
         self.with_backup(name, |backup| backup.plugins.clone_from(plugins));
     }
 
-    pub(crate) fn backup_ended(&self, name: &str, well: bool) {
-        self.with_backup(name, |backup| backup.state = State::ended(well));
+    /// It ended, well or with an error.
+    pub(crate) fn backup_ended(&self, name: &str, ended: Result<(), String>) {
+        self.with_backup(name, |backup| {
+            (backup.state, backup.error) = State::ended(ended);
+        });
     }
 
     pub(crate) fn restore_progress(&self, name: &str, progress: &RestoreProgress) {
@@ -137,27 +182,35 @@ impl Metrics {
         self.with_restore(name, |restore| restore.plugins.clone_from(plugins));
     }
 
-    pub(crate) fn restore_ended(&self, name: &str, well: bool) {
-        self.with_restore(name, |restore| restore.state = State::ended(well));
+    /// It ended, well or with an error.
+    pub(crate) fn restore_ended(&self, name: &str, ended: Result<(), String>) {
+        self.with_restore(name, |restore| {
+            (restore.state, restore.error) = State::ended(ended);
+        });
     }
 
-    /// The text that Prometheus reads.
-    fn text(&self) -> String {
+    /// The text that Prometheus reads; nothing if every job has its metrics turned off.
+    fn text(&self) -> Option<String> {
+        let jobs = self.lock()?;
+        let is_shown = |backup: &Backup| !backup.is_hidden;
+        let any = !jobs.restores.is_empty() || jobs.backups.values().any(is_shown);
+        any.then(|| families::text(&jobs))
+    }
+
+    /// How the jobs stand, as JSON.
+    fn status(&self) -> String {
         self.lock()
-            .map_or_else(String::new, |jobs| families::text(&jobs))
+            .map_or_else(String::new, |jobs| status::json(&jobs))
     }
 
-    /// Whether every job has got to work. Restores run one after the other: there it is the first one that counts.
-    fn is_ready(&self) -> bool {
-        self.lock().is_some_and(|jobs| {
-            let mut backups = jobs.backups.values();
-            backups.all(|backup| backup.state != State::Starting)
-                && (jobs.restores.is_empty()
-                    || jobs
-                        .restores
-                        .values()
-                        .any(|restore| restore.state != State::Starting))
-        })
+    /// What hangs, if anything does.
+    fn stuck(&self) -> Option<String> {
+        status::stuck(&*self.lock()?, Instant::now())
+    }
+
+    /// Why not every job has got to work, if it has not.
+    fn unready(&self) -> Option<String> {
+        status::unready(&*self.lock()?)
     }
 
     fn lock(&self) -> Option<MutexGuard<'_, Jobs>> {
@@ -167,10 +220,10 @@ impl Metrics {
 }
 
 impl State {
-    fn ended(well: bool) -> State {
-        match well {
-            true => State::Done,
-            false => State::Failed,
+    fn ended(ended: Result<(), String>) -> (State, String) {
+        match ended {
+            Ok(()) => (State::Done, String::new()),
+            Err(error) => (State::Failed, error),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The little HTTP server: `/metrics`, `/healthz` and `/readyz`.
+//! The little HTTP server: `/metrics`, `/healthz`, `/readyz` and `/status`.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -61,24 +61,36 @@ fn answer(metrics: &Metrics, request: &Request<Incoming>) -> Response<Full<Bytes
         return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered\n");
     }
     match request.uri().path() {
-        "/metrics" => {
-            let mut response = Response::new(Full::from(metrics.text()));
-            let kind = hyper::header::HeaderValue::from_static(prometheus::TEXT_FORMAT);
-            response.headers_mut().insert(CONTENT_TYPE, kind);
-            response
-        }
-        "/healthz" => plain(StatusCode::OK, "ok\n"),
-        "/readyz" if metrics.is_ready() => plain(StatusCode::OK, "ok\n"),
-        "/readyz" => plain(StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
+        "/metrics" => match metrics.text() {
+            Some(text) => typed(text, prometheus::TEXT_FORMAT),
+            None => plain(StatusCode::NOT_FOUND, "the metrics are turned off\n"),
+        },
+        "/status" => typed(metrics.status(), "application/json"),
+        "/healthz" => ok_unless(metrics.stuck()),
+        "/readyz" => ok_unless(metrics.unready()),
         _ => plain(
             StatusCode::NOT_FOUND,
-            "there is /metrics, /healthz and /readyz\n",
+            "there is /metrics, /healthz, /readyz and /status\n",
         ),
     }
 }
 
-fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(text));
+fn ok_unless(reason: Option<String>) -> Response<Full<Bytes>> {
+    match reason {
+        None => plain(StatusCode::OK, "ok\n"),
+        Some(reason) => plain(StatusCode::SERVICE_UNAVAILABLE, reason + "\n"),
+    }
+}
+
+fn typed(text: String, kind: &'static str) -> Response<Full<Bytes>> {
+    let mut response = plain(StatusCode::OK, text);
+    let kind = hyper::header::HeaderValue::from_static(kind);
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(text.into()));
     *response.status_mut() = status;
     response
 }

@@ -300,6 +300,26 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Where a run that was given `--metrics-address 127.0.0.1:0` serves them.
+pub fn metrics_address(running: &mut Background) -> String {
+    running.wait_for("/metrics");
+    let log = running.log();
+    let (_, rest) = log.split_once("http://").expect("it says where");
+    rest.split('/').next().expect("an address").to_owned()
+}
+
+/// What `/status` answers.
+pub fn status(address: &str) -> serde_json::Value {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(address).expect("it listens");
+    let request = "GET /status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("text");
+    let (_, body) = answer.split_once("\r\n\r\n").expect("head and body");
+    serde_json::from_str(body).expect("JSON")
+}
+
 /// All files below a folder whose names end so.
 pub fn files_ending(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();

@@ -13,6 +13,7 @@ use armory_kafka::{
     Backoff, Client, ErrorCode, FetchAssignment, FetchOptions, FetchResponse, Fetcher,
     PartitionFetch,
 };
+use armory_troubles::{Cause, Troubles};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -65,6 +66,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) events: mpsc::UnboundedSender<Event>,
     pub(crate) stop: CancellationToken,
+    pub(crate) troubles: Troubles,
 }
 
 impl Shared {
@@ -162,6 +164,9 @@ impl Broker {
                     Err(error)
                 }
             };
+            if ended.is_err() {
+                self.shared.troubles.count(Cause::Kafka);
+            }
             let pause = match ended {
                 Ok(()) => return,
                 Err(error) if error.is_about_access() => {

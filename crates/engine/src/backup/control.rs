@@ -26,9 +26,10 @@ use super::retention::Pruner;
 use super::{BackupSummary, Until};
 use crate::budget::Budget;
 use crate::error::sentence;
+use crate::observer::alive;
 use crate::plugins::PluginSet;
 use crate::{
-    BackupDetails, BackupProgress, EngineError, Level, Observer, PartitionDetails, Remark,
+    BackupDetails, BackupProgress, EngineError, Level, Observer, Outlook, PartitionDetails, Remark,
 };
 use failures::{Closed, LockedOut, Opened, Patience, Subject};
 use place::Unplaced;
@@ -73,14 +74,16 @@ pub(crate) struct Control {
     patience: HashMap<PartitionKey, Patience>,
     /// Why the cluster does not let us in any more, if so.
     locked_out: Option<LockedOut>,
+    /// Why the cluster could not be asked for its topics, if it could not the last time.
+    unasked: Option<String>,
     /// Every partition that was ever to be followed.
     known: HashSet<PartitionKey>,
     /// Followed partitions that are done or given up.
     ended: HashSet<PartitionKey>,
     /// What did not come to its end, for the end of the run.
     failures: BTreeMap<Subject, String>,
-    /// Whether one of the failures was that the archive is damaged.
-    met_damage: bool,
+    /// What can be done about the worst failure so far.
+    outlook: Outlook,
     /// Whether something waits for the next look at the cluster.
     is_urgent: bool,
     is_finishing: bool,
@@ -94,8 +97,10 @@ impl Control {
         observer: Arc<dyn Observer>,
         stop: CancellationToken,
     ) -> Result<Control, EngineError> {
-        let client = crate::cluster::client(&job.source)?;
-        let archive = Archive::create_or_open(crate::storage::location(&job.storage)?).await?;
+        let troubles = observer.troubles();
+        let client = crate::cluster::client(&job.source, &troubles)?;
+        let location = crate::storage::location(&job.storage)?.watched(&troubles);
+        let archive = Archive::create_or_open(location).await?;
         let compression = crate::storage::compression(job.compression.as_ref())?;
         let plugins = PluginSet::load(&job.plugins, armory_plugins::World::Backup).await?;
         archive.set_retention(&job.name, job.delete_after).await?;
@@ -122,6 +127,7 @@ impl Control {
             counters: Counters::default(),
             events: sender,
             stop: stop.child_token(),
+            troubles,
         });
         Ok(Control {
             job,
@@ -147,10 +153,11 @@ impl Control {
             openings: JoinSet::new(),
             patience: HashMap::new(),
             locked_out: None,
+            unasked: None,
             known: HashSet::new(),
             ended: HashSet::new(),
             failures: BTreeMap::new(),
-            met_damage: false,
+            outlook: Outlook::default(),
             is_urgent: false,
             is_finishing: false,
             summary: BackupSummary::default(),
@@ -179,7 +186,7 @@ impl Control {
         if !self.failures.is_empty() {
             return Err(EngineError::Partitions {
                 failed: self.failures.into_values().collect(),
-                damaged: self.met_damage,
+                outlook: self.outlook,
                 total: self.summary.partitions,
             });
         }
@@ -188,9 +195,10 @@ impl Control {
 
     async fn follow(&mut self) -> Result<(), EngineError> {
         let stop = self.stop.clone();
+        let observer = Arc::clone(&self.observer);
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            first = self.refresh() => first?,
+            first = alive(&observer, self.refresh()) => first?,
         }
         if self.until == Until::CaughtUp && self.topics.is_empty() && self.failures.is_empty() {
             return Err(EngineError::NoTopic {
@@ -221,7 +229,7 @@ impl Control {
                     // What is asked of a silent broker may take as long as it likes; the stop does not wait for it.
                     let refreshed = tokio::select! {
                         () = stop.cancelled() => return Ok(()),
-                        refreshed = self.refresh() => refreshed,
+                        refreshed = alive(&observer, self.refresh()) => refreshed,
                     };
                     match refreshed {
                         Ok(()) => self.on_refreshed(),
@@ -243,6 +251,7 @@ impl Control {
                         self.hint();
                     }
                     self.remark_on_unplaced();
+                    self.observer.turned();
                     self.observer.backup_progress(&self.progress());
                     if ticks % TICKS_PER_DETAILS == 1 {
                         self.tell_details();
@@ -454,6 +463,10 @@ impl Control {
             filtered: counts.filtered,
             dead_lettered: counts.dead_lettered,
             lag,
+            committed_records: counts.committed_records,
+            committed_bytes: counts.committed_bytes,
+            problems: self.problems(),
+            is_cut_off: self.locked_out.is_some() || self.unasked.is_some(),
             segments: counts.segments,
             stored_bytes: counts.stored_bytes,
         }

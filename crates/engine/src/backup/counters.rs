@@ -16,6 +16,8 @@ pub(crate) struct Counters {
     dead_lettered: AtomicU64,
     segments: AtomicU64,
     stored_bytes: AtomicU64,
+    committed_records: AtomicU64,
+    committed_bytes: AtomicU64,
     commits: AtomicU64,
     commit_nanos: AtomicU64,
 }
@@ -29,6 +31,8 @@ pub(crate) struct Counts {
     pub(crate) dead_lettered: u64,
     pub(crate) segments: u64,
     pub(crate) stored_bytes: u64,
+    pub(crate) committed_records: u64,
+    pub(crate) committed_bytes: u64,
     pub(crate) commits: u64,
     pub(crate) commit_time: Duration,
 }
@@ -55,6 +59,10 @@ impl Counters {
         self.commits.fetch_add(1, Ordering::Relaxed);
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.commit_nanos.fetch_add(nanos, Ordering::Relaxed);
+        self.committed_records
+            .fetch_add(committed.records, Ordering::Relaxed);
+        self.committed_bytes
+            .fetch_add(committed.raw_bytes, Ordering::Relaxed);
         if committed.stored_bytes > 0 {
             self.segments.fetch_add(1, Ordering::Relaxed);
             self.stored_bytes
@@ -70,6 +78,8 @@ impl Counters {
             dead_lettered: self.dead_lettered.load(Ordering::Relaxed),
             segments: self.segments.load(Ordering::Relaxed),
             stored_bytes: self.stored_bytes.load(Ordering::Relaxed),
+            committed_records: self.committed_records.load(Ordering::Relaxed),
+            committed_bytes: self.committed_bytes.load(Ordering::Relaxed),
             commits: self.commits.load(Ordering::Relaxed),
             commit_time: Duration::from_nanos(self.commit_nanos.load(Ordering::Relaxed)),
         }

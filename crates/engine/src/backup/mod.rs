@@ -87,8 +87,10 @@ pub async fn run(
     observer: Arc<dyn Observer>,
     stop: CancellationToken,
 ) -> Result<BackupSummary, EngineError> {
-    control::Control::start(job, until, observer, stop)
-        .await?
-        .run()
-        .await
+    // Until the archive is open nothing is under way, and a storage that is silent may take minutes.
+    let start = control::Control::start(job, until, observer, stop.clone());
+    match stop.run_until_cancelled(start).await {
+        Some(control) => control?.run().await,
+        None => Ok(BackupSummary::default()),
+    }
 }

@@ -22,6 +22,7 @@ pub(crate) fn shared() -> (Arc<Shared>, mpsc::UnboundedReceiver<Event>) {
         counters: Counters::default(),
         events,
         stop: CancellationToken::new(),
+        troubles: armory_troubles::Troubles::default(),
     };
     (Arc::new(shared), told)
 }

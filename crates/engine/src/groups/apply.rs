@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use armory_kafka::{Client, GroupListing, Metadata, OffsetToCommit, TopicFilter};
 use armory_resources::job::KafkaEndpoint;
+use armory_troubles::Troubles;
 
 use super::translate::GroupPlan;
 use crate::EngineError;
@@ -29,7 +30,7 @@ pub async fn apply(
     target: &KafkaEndpoint,
     dry_run: bool,
 ) -> Result<Vec<AppliedGroup>, EngineError> {
-    let client = crate::cluster::client(target)?;
+    let client = crate::cluster::client(target, &Troubles::default())?;
     let names: BTreeSet<String> = plan.offsets.iter().map(|row| row.target.clone()).collect();
     let names: Vec<String> = names.into_iter().collect();
     let metadata = client.metadata(TopicFilter::Names(&names)).await?;

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use armory_archive::{Archive, GroupOffset, GroupOffsets, GroupsSnapshot, TopicKey};
 use armory_kafka::TopicFilter;
 use armory_resources::job::{KafkaEndpoint, NameMatcher, StorageLocation};
+use armory_troubles::Troubles;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::EngineError;
@@ -43,7 +44,7 @@ pub async fn snapshot(
     storage: &StorageLocation,
     include: &[NameMatcher],
 ) -> Result<SnapshotSummary, EngineError> {
-    let client = crate::cluster::client(source)?;
+    let client = crate::cluster::client(source, &Troubles::default())?;
     let archive = Archive::create_or_open(location(storage)?).await?;
     let taken_at = jiff::Timestamp::now().as_millisecond();
     let mut listings = client.list_groups().await?;

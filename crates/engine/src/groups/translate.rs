@@ -13,6 +13,7 @@ use std::sync::Arc;
 use armory_archive::{Archive, GroupOffset, GroupsSnapshot, TopicKey};
 use armory_records::{Batches, DecodeBuffer};
 use armory_resources::job::{NameMatcher, StorageLocation};
+use armory_troubles::Troubles;
 
 use crate::EngineError;
 use crate::restore::feed::Source;
@@ -119,7 +120,7 @@ pub async fn plan(options: &PlanOptions) -> Result<GroupPlan, EngineError> {
     let snapshot = snapshot.ok_or_else(|| {
         problem("the archive has no snapshot of groups from before that time; take one with `armory groups snapshot`")
     })?;
-    let place = ReportPlace::new(&archive, options.report.as_ref())?;
+    let place = ReportPlace::new(&archive, options.report.as_ref(), &Troubles::default())?;
     let report = find_report(&place, options.restore.as_deref()).await?;
     let begin = report.begin().expect("it was looked for").clone();
     if !report.is_done() {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::Outlook;
+
 /// What a restore would do, and whether it would start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PreflightReport {
@@ -23,9 +25,9 @@ impl PreflightReport {
             .any(|check| check.verdict == Verdict::Refused)
     }
 
-    /// Whether it would be refused because the archive is damaged.
-    pub fn is_damaged(&self) -> bool {
-        self.checks.iter().any(|check| check.damage)
+    /// What can be done about those that refuse it.
+    pub fn outlook(&self) -> Outlook {
+        outlook(&self.checks)
     }
 }
 
@@ -170,6 +172,19 @@ impl fmt::Display for Name {
     }
 }
 
+fn outlook(checks: &[Check]) -> Outlook {
+    let refused = checks
+        .iter()
+        .filter(|check| check.verdict == Verdict::Refused);
+    let outlooks = refused.map(|check| match check.name {
+        _ if check.damage => Outlook::Damage,
+        // Brokers come back.
+        Name::Reachable | Name::Leaders | Name::Replicas => Outlook::Passing,
+        _ => Outlook::Refused,
+    });
+    outlooks.max().unwrap_or_default()
+}
+
 /// Checks as they are made.
 #[derive(Debug, Default)]
 pub(crate) struct Checks(Vec<Check>);
@@ -255,8 +270,8 @@ impl Checks {
             .filter(|check| check.verdict == Verdict::Warning)
     }
 
-    pub(crate) fn is_damaged(&self) -> bool {
-        self.0.iter().any(|check| check.damage)
+    pub(crate) fn outlook(&self) -> Outlook {
+        outlook(&self.0)
     }
 
     pub(crate) fn into_vec(self) -> Vec<Check> {

@@ -6,6 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
+use std::time::Duration;
 
 use armory_failpoints::{Point, reach};
 use armory_kafka::{
@@ -22,6 +23,16 @@ use crate::error::sentence;
 const IN_FLIGHT: usize = 5;
 /// Bytes of batches in one request, unless a single batch is larger.
 const REQUEST_BYTES: usize = 4 * 1024 * 1024;
+
+/// How long a run that is stopped waits for answers: a broker that is silent must not cost the time that is left to end in good order.
+const LAST_ANSWERS: Duration = Duration::from_secs(10);
+
+async fn until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
 
 /// What a lane tells the run.
 #[derive(Debug)]
@@ -114,12 +125,14 @@ impl Lane {
             if !self.admit(&mut active).await {
                 return;
             }
-            let result = match self.connect().await {
-                Ok(mut connection) => {
+            let connected = self.stop.run_until_cancelled(self.connect()).await;
+            let result = match connected {
+                Some(Ok(mut connection)) => {
                     self.produce(&mut connection, &mut active, &mut backoff)
                         .await
                 }
-                Err(error) => Err(error),
+                Some(Err(error)) => Err(error),
+                None => Ok(()),
             };
             let why = match result {
                 Ok(()) => {
@@ -185,8 +198,11 @@ impl Lane {
     ) -> Result<(), armory_kafka::Error> {
         let mut flights: VecDeque<Flight> = VecDeque::new();
         let mut turn = 0_usize;
+        let mut stopped_at = None;
         loop {
             let stopping = self.stop.is_cancelled();
+            let last_answer = stopping
+                .then(|| *stopped_at.get_or_insert_with(tokio::time::Instant::now) + LAST_ANSWERS);
             if !stopping {
                 self.resolve_doubts(active, backoff).await;
             }
@@ -227,6 +243,9 @@ impl Lane {
                         backoff.reset();
                     }
                     () = fed(active), if may_send => {}
+                    () = self.stop.cancelled(), if !stopping => {}
+                    // What it would have said is in the log, which the next run reads.
+                    () = until(last_answer), if stopping => return Ok(()),
                 },
                 None => tokio::select! {
                     () = self.stop.cancelled() => {}
@@ -439,8 +458,6 @@ fn collect(active: &mut [Target], turn: usize) -> Vec<ProduceBatch> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::feed::{Fed, Feed, Producer};
     use super::super::target::TargetId;
     use super::*;
@@ -454,7 +471,7 @@ mod tests {
             start: 0,
             max_batch_bytes: 1_000_000,
         };
-        Target::new(id, 0, 0, feed)
+        Target::new(id, 0, 0, feed, &armory_troubles::Troubles::default())
     }
 
     /// A feed that ended just when the next request was put together left its partition on the lane for ever.

@@ -14,6 +14,7 @@ use armory_archive::{
     TopicKey,
 };
 use armory_resources::job::{StorageLocation, TimeRange};
+use armory_troubles::Troubles;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
@@ -234,11 +235,23 @@ impl ReportPlace {
     pub(crate) fn new(
         archive: &Archive,
         elsewhere: Option<&StorageLocation>,
+        troubles: &Troubles,
     ) -> Result<ReportPlace, EngineError> {
         Ok(match elsewhere {
             None => ReportPlace::Archive(archive.clone()),
-            Some(storage) => ReportPlace::Location(crate::storage::location(storage)?),
+            Some(storage) => {
+                let location = crate::storage::location(storage)?;
+                ReportPlace::Location(location.watched(troubles))
+            }
         })
+    }
+
+    /// Tries whether a report can be kept here. Elsewhere shows with the first entry: it was named for that.
+    pub(crate) async fn try_writing(&self) -> Result<(), ArchiveError> {
+        match self {
+            ReportPlace::Archive(archive) => Journal::try_writing(archive, REPORTS).await,
+            ReportPlace::Location(_) => Ok(()),
+        }
     }
 
     async fn journal(&self, id: &str) -> Result<Journal, ArchiveError> {
@@ -359,9 +372,8 @@ impl Report {
                 }
                 Ok(())
             }
-            Err(ArchiveError::JournalConflict { .. }) => Err(EngineError::Report {
+            Err(ArchiveError::JournalConflict { .. }) => Err(EngineError::TakenOver {
                 id: self.id.clone(),
-                what: "another process has gone on with this restore; this one stops and leaves it to the other".to_owned(),
             }),
             Err(error) => Err(error.into()),
         }

@@ -17,7 +17,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, mpsc};
 use super::feed::{Fed, Feed, Prepared, Producer, Source, sequence};
 use super::report::{Entry, Intent, IntentReader, Report, Share};
 use super::shape::{Shape, Shaped};
-use crate::EngineError;
+use crate::{EngineError, Outlook};
 
 /// Records on their way into one target topic, through the plugins.
 pub(crate) struct Reshape {
@@ -47,8 +47,8 @@ pub(crate) struct StoppedSources(std::sync::Mutex<Vec<Stopped>>);
 pub(crate) struct Stopped {
     /// Partition, and why.
     pub(crate) text: String,
-    /// Whether the archive is damaged there.
-    pub(crate) damaged: bool,
+    /// What can be done about it.
+    pub(crate) outlook: Outlook,
 }
 
 impl StoppedSources {
@@ -57,7 +57,7 @@ impl StoppedSources {
         let name = format!("{}-{}", key.topic.topic, key.partition);
         self.list().push(Stopped {
             text: format!("{name}: {}", crate::error::sentence(error)),
-            damaged: error.is_damage(),
+            outlook: error.outlook(),
         });
     }
 

@@ -12,6 +12,7 @@ use armory_failpoints::{Point, reach};
 use armory_kafka::ErrorCode;
 use armory_plugins::TargetFacts;
 use armory_resources::job::RestoreJob;
+use armory_troubles::Troubles;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -49,6 +50,7 @@ struct Setup {
     /// Sources that plugins stopped, or damage.
     stopped: Arc<StoppedSources>,
     observer: Arc<dyn Observer>,
+    troubles: Troubles,
     stop: CancellationToken,
     started: Instant,
 }
@@ -59,7 +61,32 @@ pub(crate) async fn run(
     stop: CancellationToken,
 ) -> Result<RestoreSummary, EngineError> {
     let started = Instant::now();
-    let tools = Tools::open(job).await?;
+    // Killed anywhere before records are on their way, a restore begins anew; so it may be left anywhere as well.
+    let begun = begin(job, observer, stop.clone(), started);
+    match stop.run_until_cancelled(begun).await {
+        Some(Ok(Begun::Setup(setup))) => setup.restore().await,
+        Some(Ok(Begun::Finished(summary))) => Ok(summary),
+        Some(Err(error)) => Err(error),
+        None => Err(EngineError::StoppedEarly),
+    }
+}
+
+/// How a restore begins.
+enum Begun {
+    /// Records can be sent.
+    Setup(Box<Setup>),
+    /// An earlier run had done everything.
+    Finished(RestoreSummary),
+}
+
+async fn begin(
+    job: RestoreJob,
+    observer: Arc<dyn Observer>,
+    stop: CancellationToken,
+    started: Instant,
+) -> Result<Begun, EngineError> {
+    let troubles = observer.troubles();
+    let mut tools = Tools::open(job, &troubles).await?;
     let Assessment {
         plan,
         checks,
@@ -67,21 +94,31 @@ pub(crate) async fn run(
     } = preflight::assess(&tools).await?;
     let (begin, targets, mut report) = match state {
         State::Begun { id, report, .. } if report.is_done() => {
-            return Ok(summary_of_finished(&report, &plan, id, started));
+            let summary = summary_of_finished(&report, &plan, id, started);
+            return Ok(Begun::Finished(summary));
         }
         State::Begun {
-            targets, report, ..
+            targets,
+            report,
+            place,
+            ..
         } => {
+            tools.reports = place;
             let begin = report.begin().expect("it has begun").clone();
             (begin, targets, *report)
         }
         State::New(_) if checks.is_refused() => {
             return Err(EngineError::Preflight {
                 problems: checks.refused().map(Check::sentence).collect(),
-                damaged: checks.is_damaged(),
+                outlook: checks.outlook(),
             });
         }
-        State::New(new) => {
+        State::New(mut new) => {
+            if tools.settle_reports().await?
+                && let Some((id, report)) = &mut new.report
+            {
+                *report = Report::open(&tools.reports, id).await?;
+            }
             for check in checks.warnings() {
                 observer.remark(&Remark {
                     level: Level::Warning,
@@ -113,10 +150,11 @@ pub(crate) async fn run(
         begin,
         report: Arc::new(Mutex::new(report)),
         observer,
+        troubles,
         stop,
         started,
     };
-    setup.restore().await
+    Ok(Begun::Setup(Box::new(setup)))
 }
 
 /// Creates what is missing, and enters the restore in its report.
@@ -168,13 +206,17 @@ async fn start(
 
 impl Setup {
     async fn restore(mut self) -> Result<RestoreSummary, EngineError> {
-        self.pin_ends().await?;
+        let stop = self.stop.clone();
+        let Some(pinned) = stop.run_until_cancelled(self.pin_ends()).await else {
+            return Err(EngineError::StoppedEarly);
+        };
+        pinned?;
         let mut writing = Writing::new(&self);
         let ended = writing.run().await;
         let Writing {
             done,
             mut failed,
-            mut damaged,
+            mut outlook,
             unfinished,
             already,
             records,
@@ -185,14 +227,14 @@ impl Setup {
         let targets = done + failed.len() + unfinished;
         for stopped in self.stopped.so_far() {
             failed.push(stopped.text);
-            damaged |= stopped.damaged;
+            outlook = outlook.max(stopped.outlook);
         }
         let total = targets.max(failed.len());
         if !failed.is_empty() {
             failed.sort();
             return Err(EngineError::Partitions {
                 failed,
-                damaged,
+                outlook,
                 total,
             });
         }
@@ -293,7 +335,7 @@ impl Setup {
                 offset_header: self.plan.variant.legacy_offset_header.clone(),
             };
             let feed = pass_through(sources, making);
-            open.push(Target::new(id, index, landed, feed));
+            open.push(Target::new(id, index, landed, feed, &self.troubles));
         }
         Ok(open)
     }
@@ -349,7 +391,7 @@ impl Setup {
         };
         let feeds = slots.into_iter().zip(reshape.start());
         Ok(feeds
-            .map(|((id, landed), feed)| Target::new(id, index, landed, feed))
+            .map(|((id, landed), feed)| Target::new(id, index, landed, feed, &self.troubles))
             .collect())
     }
 

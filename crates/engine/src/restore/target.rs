@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use armory_kafka::{Client, EpochQuery, ErrorCode, OffsetSpec};
 use armory_records::{BatchHeader, Batches};
+use armory_troubles::{Cause, Retrying, Troubles};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -55,6 +56,9 @@ pub(crate) struct Target {
     failing_since: Option<Instant>,
     /// Whether that was remarked upon.
     is_remarked: bool,
+    /// What those see who watch, for as long as it fails.
+    trouble: Option<Retrying>,
+    troubles: Troubles,
 }
 
 /// What a partition of a target is.
@@ -70,7 +74,13 @@ pub(crate) struct TargetId {
 }
 
 impl Target {
-    pub(crate) fn new(id: TargetId, group: usize, landed: u64, feed: Feed) -> Target {
+    pub(crate) fn new(
+        id: TargetId,
+        group: usize,
+        landed: u64,
+        feed: Feed,
+        troubles: &Troubles,
+    ) -> Target {
         let TargetId {
             topic,
             topic_id,
@@ -100,6 +110,8 @@ impl Target {
             failure: None,
             failing_since: None,
             is_remarked: false,
+            trouble: None,
+            troubles: troubles.clone(),
         }
     }
 
@@ -136,7 +148,7 @@ impl Target {
             return Err(self.foreign(format!("a batch was appended at offset {offset} where {expected} was expected, so somebody else writes to it")));
         }
         self.alone = false;
-        self.failing_since = None;
+        self.nothing_fails();
         self.is_remarked = false;
         self.landed = batch.next();
         Ok(batch.count)
@@ -157,8 +169,18 @@ impl Target {
                 why,
             });
         }
+        let text = format!("nothing lands in {}: {why}", self.name());
+        match &self.trouble {
+            Some(trouble) => trouble.again(&text),
+            None => self.trouble = Some(self.troubles.retrying(Cause::Kafka, &text)),
+        }
         self.doubt = Some(why);
         Ok(())
+    }
+
+    fn nothing_fails(&mut self) {
+        self.failing_since = None;
+        self.trouble = None;
     }
 
     /// A sentence for a target that has taken nothing for a while; once, until it takes something again.
@@ -189,13 +211,13 @@ impl Target {
             self.staged.push_front(batch);
         }
         if in_log > self.landed {
-            self.failing_since = None;
+            self.nothing_fails();
         }
         self.in_log = in_log;
         self.take_off_landed()?;
         if self.staged.is_empty() {
             // Nothing was tried: it waits for its turn to be read.
-            self.failing_since = None;
+            self.nothing_fails();
         }
         self.doubt = None;
         self.alone = true;
@@ -522,7 +544,7 @@ mod tests {
             start: 100,
             max_batch_bytes: 250,
         };
-        let mut target = Target::new(id, 0, 0, feed);
+        let mut target = Target::new(id, 0, 0, feed, &Troubles::default());
         target.in_log = in_log;
         target
     }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use armory_troubles::{Cause, Retrying, sentence};
 use rand::seq::SliceRandom as _;
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -84,6 +85,7 @@ impl Client {
         // A topic that is not there is asked for again only as long as a new one may take to be known to all brokers.
         let missing_until = Instant::now() + self.config().leader_timeout;
         let mut told = false;
+        let mut trouble: Option<Retrying> = None;
         loop {
             let error = match attempt().await {
                 Err(error) if worth_it(&error) => error,
@@ -96,6 +98,11 @@ impl Client {
                 warn!("{error}; trying again for up to {seconds} s");
             }
             debug!(%error, "trying again");
+            let why = sentence(&error);
+            match &trouble {
+                Some(trouble) => trouble.again(&why),
+                None => trouble = Some(self.troubles().retrying(Cause::Kafka, &why)),
+            }
             let is_missing = error.code() == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
             if (is_missing && Instant::now() >= missing_until) || !patience.wait().await {
                 return Err(error);

@@ -10,6 +10,8 @@ mod pool;
 
 use std::sync::Arc;
 
+use armory_troubles::Troubles;
+
 use crate::connection::Connection;
 use crate::error::BrokerName;
 use crate::security::{principal, rights};
@@ -28,6 +30,7 @@ struct Inner {
     config: ClientConfig,
     cluster: Cluster,
     pool: Pool,
+    troubles: Troubles,
 }
 
 impl Client {
@@ -36,7 +39,16 @@ impl Client {
     /// # Errors
     /// None at present: whether the servers can be reached shows with the first call.
     pub fn new(config: ClientConfig) -> Result<Client, Error> {
+        Client::watched(config, Troubles::default())
+    }
+
+    /// A client that tells what it tries again.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn watched(config: ClientConfig, troubles: Troubles) -> Result<Client, Error> {
         let inner = Inner {
+            troubles,
             config,
             cluster: Cluster::default(),
             pool: Pool::default(),
@@ -44,6 +56,10 @@ impl Client {
         Ok(Client {
             inner: Arc::new(inner),
         })
+    }
+
+    pub(crate) fn troubles(&self) -> &Troubles {
+        &self.inner.troubles
     }
 
     /// What the client was made with.

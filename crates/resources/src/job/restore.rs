@@ -40,6 +40,9 @@ pub struct RestoreJob {
     pub allow_expiry: bool,
     /// Where the report is kept, if not in the archive.
     pub report: Option<StorageLocation>,
+    /// Where the report is kept if the archive cannot be written, and no other place is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report_fallback: Option<StorageLocation>,
     /// Bound of the memory for data in flight, in bytes.
     pub memory_budget: u64,
 }
@@ -67,6 +70,7 @@ impl RestoreJob {
             create_topics: false,
             allow_expiry: false,
             report: None,
+            report_fallback: None,
             memory_budget: DEFAULT_MEMORY_BUDGET,
         }
     }

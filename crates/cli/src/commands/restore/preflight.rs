@@ -1,6 +1,7 @@
 //! `armory restore --dry-run`
 
 use anyhow::Context as _;
+use armory_engine::Outlook;
 use armory_engine::restore::{self, Check, PreflightReport, Standing, TopicAmount, Verdict};
 use armory_resources::job::RestoreJob;
 use serde::Serialize;
@@ -23,10 +24,16 @@ pub(super) async fn run(
         let report = restore::preflight(job)
             .await
             .with_context(|| format!("restore {name} cannot be looked at"))?;
-        if report.is_damaged() {
-            exit = Exit::Damage;
-        } else if report.is_refused() && exit == Exit::Done {
-            exit = Exit::Failed;
+        if report.is_refused() {
+            let refused = match report.outlook() {
+                Outlook::Damage => Exit::Damage,
+                Outlook::Passing => Exit::Failed,
+                _ => Exit::Refused,
+            };
+            // Damage is the worst, and what may pass counts least.
+            if exit == Exit::Done || exit == Exit::Failed || refused == Exit::Damage {
+                exit = refused;
+            }
         }
         reports.push(Report::new(name, report));
     }

@@ -1,10 +1,12 @@
 //! What becomes of a partition that cannot go on: opened again after a while where that may help, given up where it cannot.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use armory_archive::{ArchiveError, PartitionKey, PartitionWriter, TopicKey};
 use armory_kafka::Backoff;
+use armory_troubles::Cause;
 
 use super::super::partition::{Partition, Phase, Topic};
 use super::Control;
@@ -98,6 +100,36 @@ fn may_pass(error: &EngineError, until: Until) -> bool {
     }
 }
 
+/// One sentence for each cause: whom it stops, and that the others go on.
+fn together<'a>(
+    stopped: impl Iterator<Item = (String, &'a str)>,
+    of: usize,
+    verb: &str,
+) -> Vec<String> {
+    let mut by_cause: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (name, why) in stopped {
+        // A cause that begins with the name of its partition would have it twice.
+        let why = why
+            .strip_prefix(name.as_str())
+            .and_then(|rest| rest.strip_prefix(": "))
+            .unwrap_or(why);
+        by_cause.entry(why).or_default().push(name);
+    }
+    let sentences = by_cause.into_iter().map(|(why, names)| {
+        let mut text = names[0].clone();
+        if names.len() > 1 {
+            text.push_str(&format!(" and {} more", names.len() - 1));
+        }
+        text.push_str(&format!(" {verb}: {why}"));
+        let others = of.saturating_sub(names.len());
+        if others > 0 {
+            text.push_str(&format!("; {others} other partitions go on"));
+        }
+        text
+    });
+    sentences.collect()
+}
+
 impl Control {
     /// Decides what becomes of the run when the cluster cannot be asked for its topics. After how long it is asked again, if not
     /// as usual.
@@ -113,6 +145,7 @@ impl Control {
             let text =
                 format!("the cluster could not be asked for its topics, trying again: {why}");
             self.remark(Level::Warning, text);
+            self.unasked = Some(why);
             return Ok(None);
         }
         if !error.is_about_access() {
@@ -140,6 +173,7 @@ impl Control {
 
     /// The cluster was asked, and answered.
     pub(super) fn on_refreshed(&mut self) {
+        self.unasked = None;
         if self.locked_out.take().is_some() {
             self.remark(
                 Level::Info,
@@ -173,7 +207,7 @@ impl Control {
         if self.closed.contains_key(&partition.key) || partition.state().phase == Phase::Failed {
             return;
         }
-        self.met_damage |= error.is_damage();
+        self.outlook = self.outlook.max(error.outlook());
         if self.is_finishing || !may_pass(error, self.until) || !self.has_patience(&partition.key) {
             self.fail(partition, format!("{name}: {why}"));
             return;
@@ -220,6 +254,7 @@ impl Control {
                 openings: 0,
             });
         patience.openings += 1;
+        self.shared.troubles.count(Cause::Partition);
         let is_first = patience.openings == 1;
         if !closed.is_contested {
             closed.due += patience.backoff.next_delay();
@@ -243,7 +278,7 @@ impl Control {
         error: EngineError,
     ) {
         let is_new_and_taken = before.is_none() && is_taken(&error);
-        self.met_damage |= error.is_damage();
+        self.outlook = self.outlook.max(error.outlook());
         let why = sentence(&error);
         let closed = |why| Closed {
             topic: Arc::clone(&topic),
@@ -384,6 +419,42 @@ impl Control {
             let why = format!("{}-{}: {}", closed.topic.name, key.partition, closed.why);
             self.failures.entry(subject(&key)).or_insert(why);
         }
+    }
+
+    /// What is wrong now, the worst first. Partitions with one cause are told together.
+    pub(super) fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if let Some(locked_out) = &self.locked_out {
+            let why = &locked_out.why;
+            problems.push(format!(
+                "the cluster does not let the backup in any more; it is tried again: {why}"
+            ));
+        } else if let Some(why) = &self.unasked {
+            problems.push(format!(
+                "the cluster cannot be asked for its topics; it is tried again: {why}"
+            ));
+        }
+        let others = self.known.len();
+        let stopped = self
+            .failures
+            .iter()
+            .map(|((topic, index), why)| match index {
+                // What fails names itself.
+                Some(index) => (format!("{}-{index}", topic.topic), why.as_str()),
+                None => (format!("topic {}", topic.topic), why.as_str()),
+            });
+        problems.extend(together(stopped, others, "stopped"));
+        let closed = self.closed.iter().map(|(key, closed)| {
+            let name = format!("{}-{}", key.topic.topic, key.partition);
+            (name, closed.why.as_str())
+        });
+        problems.extend(together(closed, others, "stopped, and opened again soon"));
+        problems.extend(together(
+            self.waiting_for_leader(),
+            others,
+            "cannot be fetched",
+        ));
+        problems
     }
 
     pub(super) fn failed_partitions(&self) -> usize {

@@ -155,7 +155,7 @@ impl Control {
                     continue;
                 }
                 Err(error) => {
-                    self.met_damage |= error.is_damage();
+                    self.outlook = self.outlook.max(error.outlook());
                     let why = format!("topic {}: {}", meta.name, sentence(&error));
                     self.record(subject, why);
                     continue;

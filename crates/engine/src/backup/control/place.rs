@@ -19,6 +19,9 @@ use crate::{EngineError, Level};
 /// For how long a partition may be without a broker to fetch from before that is remarked upon.
 const UNPLACED_REMARK: Duration = Duration::from_secs(30);
 
+/// For how long it may be so before that is a problem: a leader that moves is found again sooner.
+const UNPLACED_PROBLEM: Duration = Duration::from_secs(3);
+
 /// A partition that no broker's task fetches; asked for again at every refresh.
 #[derive(Debug)]
 pub(super) struct Unplaced {
@@ -165,6 +168,14 @@ impl Control {
         self.topics
             .get(&*partition.topic.name)
             .is_some_and(|followed| followed.present)
+    }
+
+    /// Partitions that no broker could be found for within a moment, and why.
+    pub(super) fn waiting_for_leader(&self) -> impl Iterator<Item = (String, &str)> {
+        let waiting = self.unplaced.values().filter(|unplaced| {
+            unplaced.since.elapsed() >= UNPLACED_PROBLEM && self.is_present(&unplaced.partition)
+        });
+        waiting.map(|unplaced| (unplaced.partition.name(), unplaced.why.as_str()))
     }
 
     /// Remarks, once, on partitions that nothing has been fetched of for long.

@@ -9,17 +9,18 @@ mod topics;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use armory_archive::Archive;
+use armory_archive::{Archive, ArchiveError};
 use armory_kafka::{Client, Metadata, OffsetSpec};
 use armory_plugins::{TargetFacts, World};
 use armory_resources::job::RestoreJob;
+use armory_troubles::Troubles;
 
 use super::checks::{Checks, Name, PreflightReport, Standing};
 use super::plan::{self, Plan, TargetPlan};
 use super::report::{PluginRecord, Report, ReportPlace, restore_id};
-use crate::EngineError;
 use crate::error::sentence;
 use crate::plugins::PluginSet;
+use crate::{EngineError, Outlook};
 
 pub(crate) use configs::archived_configs;
 pub(crate) use topics::{TargetTopic, create};
@@ -34,21 +35,67 @@ pub(crate) struct Tools {
     pub(crate) archive: Archive,
     pub(crate) plugins: PluginSet,
     pub(crate) reports: ReportPlace,
+    /// Where reports are kept if the archive cannot be written.
+    pub(crate) fallback: Option<ReportPlace>,
 }
 
 impl Tools {
-    pub(crate) async fn open(job: RestoreJob) -> Result<Tools, EngineError> {
-        let client = crate::cluster::client(&job.sink)?;
-        let archive = Archive::open(crate::storage::location(&job.storage)?).await?;
+    pub(crate) async fn open(job: RestoreJob, troubles: &Troubles) -> Result<Tools, EngineError> {
+        let client = crate::cluster::client(&job.sink, troubles)?;
+        let location = crate::storage::location(&job.storage)?.watched(troubles);
+        let archive = match Archive::open(location).await {
+            Err(error @ ArchiveError::NotAnArchive { .. }) => {
+                return Err(EngineError::Preflight {
+                    problems: vec![format!(
+                        "{error}; name the storage of a backup that has run"
+                    )],
+                    outlook: Outlook::Refused,
+                });
+            }
+            opened => opened?,
+        };
         let plugins = PluginSet::load(&job.plugins, World::Restore).await?;
-        let reports = ReportPlace::new(&archive, job.report.as_ref())?;
+        let reports = ReportPlace::new(&archive, job.report.as_ref(), troubles)?;
+        let fallback = match (&job.report, &job.report_fallback) {
+            (None, Some(fallback)) => Some(ReportPlace::new(&archive, Some(fallback), troubles)?),
+            _ => None,
+        };
         Ok(Tools {
+            fallback,
             job,
             client,
             archive,
             plugins,
             reports,
         })
+    }
+
+    /// Sees to it that the report can be written, in the archive or where it is to be kept otherwise. Whether the place has changed.
+    ///
+    /// # Errors
+    /// [`EngineError::Preflight`] where the archive cannot be written, and no other place was named.
+    pub(crate) async fn settle_reports(&mut self) -> Result<bool, EngineError> {
+        let refused = match self.reports.try_writing().await {
+            Ok(()) => return Ok(false),
+            Err(error) if error.is_about_rights() => error,
+            Err(error) => return Err(error.into()),
+        };
+        let Some(fallback) = self.fallback.take() else {
+            let problem = format!(
+                "the archive does not take the restore's report: {}; name another place for it with --report \
+                 (in Kubernetes a claim, with the annotation io.kannika/report-pvc-name)",
+                sentence(&refused)
+            );
+            return Err(EngineError::Preflight {
+                problems: vec![problem],
+                outlook: Outlook::Refused,
+            });
+        };
+        tracing::info!(
+            "the archive does not take the restore's report, so that it is kept in the other place that was named: {refused}"
+        );
+        self.reports = fallback;
+        Ok(true)
     }
 
     pub(crate) fn plugin_records(&self) -> Vec<PluginRecord> {
@@ -82,6 +129,8 @@ pub(crate) enum State {
         id: String,
         targets: Vec<TargetTopic>,
         report: Box<Report>,
+        /// Where the report lies.
+        place: ReportPlace,
     },
     New(Box<NewRestore>),
 }
@@ -106,7 +155,7 @@ pub(crate) struct NewRestore {
 /// What a dry run tells.
 pub(crate) async fn report(job: RestoreJob) -> Result<PreflightReport, EngineError> {
     let assessed = async {
-        let tools = Tools::open(job).await?;
+        let tools = Tools::open(job, &Troubles::default()).await?;
         assess(&tools).await
     };
     let Assessment {
@@ -174,20 +223,24 @@ async fn look(tools: &Tools) -> Result<Assessment, EngineError> {
         && let Some(targets) = found.iter().cloned().collect::<Option<Vec<_>>>()
     {
         let id = tools.id(&plan, &metadata, &targets);
-        let opened = Report::open(&tools.reports, &id).await?;
-        if opened.begin().is_some() {
-            let report = Box::new(opened);
-            return Ok(Assessment {
-                plan,
-                checks,
-                state: State::Begun {
+        // An earlier run may have had to take the other place.
+        for place in tools.fallback.iter().chain([&tools.reports]) {
+            let opened = Report::open(place, &id).await?;
+            if opened.begin().is_some() {
+                let state = State::Begun {
                     id,
                     targets,
-                    report,
-                },
-            });
+                    report: Box::new(opened),
+                    place: place.clone(),
+                };
+                return Ok(Assessment {
+                    plan,
+                    checks,
+                    state,
+                });
+            }
+            report = Some((id.clone(), opened));
         }
-        report = Some((id, opened));
     }
 
     let mut oldest = vec![None; plan.targets.len()];
@@ -377,7 +430,8 @@ pub(crate) async fn ends_of_created(
                         "the target {}-{} was just created, and somebody has written to it, or its leader does not answer; restore into another topic",
                         name.0, name.1
                     )],
-                    damaged: false,
+                    // Looked at anew, it is clear which of the two it is.
+                    outlook: Outlook::Passing,
                 });
             }
         }

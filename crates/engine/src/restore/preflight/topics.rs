@@ -12,8 +12,8 @@ use super::super::checks::{Checks, Name};
 use super::super::plan::{Plan, TargetPlan};
 use super::configs::{self, DEFAULT_MAX_MESSAGE_BYTES, TimestampLimits};
 use super::{NewRestore, SETTLES_WITHIN};
-use crate::EngineError;
 use crate::error::sentence;
+use crate::{EngineError, Outlook};
 
 /// A target as it stands.
 #[derive(Debug, Clone)]
@@ -286,7 +286,7 @@ pub(crate) async fn create(
         Some(targets) if problems.is_empty() => Ok((metadata, targets)),
         _ => Err(EngineError::Preflight {
             problems,
-            damaged: false,
+            outlook: Outlook::Passing,
         }),
     }
 }

@@ -17,7 +17,8 @@ use super::super::report::Entry;
 use super::super::target::Target;
 use super::Setup;
 use crate::error::sentence;
-use crate::{EngineError, Level, Remark, RestoreProgress};
+use crate::observer::alive;
+use crate::{EngineError, Level, Outlook, Remark, RestoreProgress};
 
 /// Connections to each broker. One connection's requests are handled one after the other, so two keep a broker busier.
 const LANES: usize = 2;
@@ -45,8 +46,8 @@ pub(super) struct Writing<'a> {
     outcomes: mpsc::UnboundedReceiver<Outcome>,
     pub(super) done: usize,
     pub(super) failed: Vec<String>,
-    /// Whether one failed because the archive is damaged.
-    pub(super) damaged: bool,
+    /// What can be done about the worst of those that failed.
+    pub(super) outlook: Outlook,
     pub(super) unfinished: usize,
     /// Records that earlier runs had written.
     pub(super) already: u64,
@@ -75,7 +76,7 @@ impl<'a> Writing<'a> {
             outcomes,
             done: 0,
             failed: Vec::new(),
-            damaged: false,
+            outlook: Outlook::default(),
             unfinished: 0,
             already: 0,
             records: 0,
@@ -95,7 +96,12 @@ impl<'a> Writing<'a> {
                 self.unfinished += 1;
                 continue;
             }
-            let targets = self.setup.open_target(index).await?;
+            let opened = self.setup.open_target(index);
+            let Some(targets) = self.setup.stop.run_until_cancelled(opened).await else {
+                self.unfinished += 1;
+                continue;
+            };
+            let targets = targets?;
             if !targets.is_empty() {
                 self.under_way.insert(index, targets.len());
             }
@@ -120,10 +126,15 @@ impl<'a> Writing<'a> {
     /// Gives a partition to one of its leader's lanes, in turn; another one is started while there may be more.
     async fn place(&mut self, target: Target) {
         let client = &self.setup.tools.client;
-        let leader = match client.leader(&target.topic, target.partition).await {
-            Ok(Some(leader)) => leader,
-            Ok(None) => return self.wait_for_leader(target, "it has no leader".to_owned()),
-            Err(error) => return self.wait_for_leader(target, sentence(&error)),
+        let asked = client.leader(&target.topic, target.partition);
+        let leader = match self.setup.stop.run_until_cancelled(asked).await {
+            Some(Ok(Some(leader))) => leader,
+            Some(Ok(None)) => return self.wait_for_leader(target, "it has no leader".to_owned()),
+            Some(Err(error)) => return self.wait_for_leader(target, sentence(&error)),
+            None => {
+                self.unfinished += 1;
+                return self.leave(target.group);
+            }
         };
         let queues = self.queues.entry(leader).or_default();
         if queues.len() < self.lanes_a_broker {
@@ -162,7 +173,8 @@ impl<'a> Writing<'a> {
     }
 
     pub(super) async fn run(&mut self) -> Result<(), EngineError> {
-        self.begin_targets().await?;
+        let observer = Arc::clone(&self.setup.observer);
+        alive(&observer, self.begin_targets()).await?;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut signed = Instant::now();
@@ -170,13 +182,15 @@ impl<'a> Writing<'a> {
         while !self.under_way.is_empty() {
             tokio::select! {
                 outcome = self.outcomes.recv() => {
-                    self.on_outcome(outcome.expect("the sender lives in this struct")).await;
-                    self.begin_targets().await?;
+                    let outcome = outcome.expect("the sender lives in this struct");
+                    alive(&observer, self.on_outcome(outcome)).await;
+                    alive(&observer, self.begin_targets()).await?;
                 }
                 // One that panicked took its partitions along: waiting for them would have no end.
                 Some(ended) = self.lanes.join_next() => ended?,
                 _ = tick.tick() => {
                     self.tell_stopped();
+                    observer.turned();
                     self.setup.observer.restore_progress(&self.progress());
                     if ticks.is_multiple_of(TICKS_PER_DETAILS) {
                         self.tell_plugins();
@@ -232,22 +246,20 @@ impl<'a> Writing<'a> {
                     self.remark(text);
                 }
                 tracing::debug!(partition = target.name(), why, "placing it anew");
-                let refreshed = self
-                    .setup
-                    .tools
-                    .client
-                    .metadata(TopicFilter::Names(&[target.topic.to_string()]))
-                    .await;
-                match refreshed {
-                    Ok(_) => self.place(*target).await,
-                    Err(error) => self.wait_for_leader(*target, sentence(&error)),
+                let names = [target.topic.to_string()];
+                let client = &self.setup.tools.client;
+                let refreshing = client.metadata(TopicFilter::Names(&names));
+                match self.setup.stop.run_until_cancelled(refreshing).await {
+                    Some(Err(error)) => self.wait_for_leader(*target, sentence(&error)),
+                    // Where it is stopped, it is not placed any more either.
+                    _ => self.place(*target).await,
                 }
             }
             Outcome::Failed(target, error) => {
                 let text = format!("{}: {}", target.name(), sentence(&error));
                 self.remark(text.clone());
                 self.failed.push(text);
-                self.damaged |= error.is_damage();
+                self.outlook = self.outlook.max(error.outlook());
                 self.leave(target.group);
             }
             Outcome::Stopped(group) => {
@@ -260,6 +272,18 @@ impl<'a> Writing<'a> {
     fn remark(&self, text: String) {
         let level = Level::Warning;
         self.setup.observer.remark(&Remark { level, text });
+    }
+
+    /// What stopped; the others go on.
+    fn problems(&self) -> Vec<String> {
+        let sources = self.setup.stopped.so_far().into_iter();
+        let stopped = self.failed.iter().cloned();
+        let stopped: Vec<String> = stopped.chain(sources.map(|source| source.text)).collect();
+        let told = stopped.first().map(|first| match stopped.len() {
+            1 => format!("{first}; the other partitions go on"),
+            several => format!("{first}; so did {} more, the others go on", several - 1),
+        });
+        told.into_iter().collect()
     }
 
     fn progress(&self) -> RestoreProgress {
@@ -277,6 +301,7 @@ impl<'a> Writing<'a> {
             bytes_total: partitions().map(plan::PartitionPlan::stored_bytes).sum(),
             filtered: self.setup.filtered.load(Ordering::Relaxed),
             dead_lettered: self.setup.dead_lettered.load(Ordering::Relaxed),
+            problems: self.problems(),
         }
     }
 }
