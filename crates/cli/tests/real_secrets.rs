@@ -77,8 +77,9 @@ fn a_renewed_secret_of_a_storage_is_taken_up() {
     eventually("the first records are stored", || records() == Some(10));
 
     publish(folder, server.access_key(), "revoked");
-    backup.wait_for("were renewed");
+    // It looks when it has to ask for something.
     produce(kafka, &topic, 5);
+    backup.wait_for("were renewed");
     eventually("it is refused, and says so", || {
         message().contains("the credentials do not allow it")
     });

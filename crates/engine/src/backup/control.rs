@@ -172,7 +172,8 @@ impl Control {
         };
         let outcome = self.follow().await;
         // Whatever ended the run: what was taken in is committed before it is told.
-        let committed = self.finish().await;
+        let observer = Arc::clone(&self.observer);
+        let committed = alive(&observer, self.finish()).await;
         drop(pruning);
         if let (Some(pruner), Until::CaughtUp) = (&pruner, self.until) {
             let stop = self.stop.clone();

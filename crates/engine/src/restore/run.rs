@@ -32,6 +32,7 @@ use super::reshape::{Reshape, ShapedSource, StoppedSources};
 use super::shape::Shape;
 use super::target::{ResolveError, Target, TargetId, landed};
 use crate::error::sentence;
+use crate::observer::alive;
 use crate::{EngineError, Level, Observer, Remark};
 
 /// Partitions of which something is asked at once.
@@ -257,19 +258,19 @@ impl Setup {
             });
         }
         reach(Point::RecordsLanded);
-        self.give_configs().await?;
-        reach(Point::DoneDue);
-        self.report
-            .lock()
-            .await
-            .append(Entry::Done {
-                at: now_ms(),
-                records: summary.records,
-            })
-            .await?;
+        alive(&self.observer, self.complete(summary.records)).await?;
         reach(Point::DoneEntered);
         summary.elapsed = self.started.elapsed();
         Ok(summary)
+    }
+
+    /// What is left to do when everything has landed.
+    async fn complete(&self, records: u64) -> Result<(), EngineError> {
+        self.give_configs().await?;
+        reach(Point::DoneDue);
+        let at = now_ms();
+        let done = Entry::Done { at, records };
+        self.report.lock().await.append(done).await
     }
 
     /// A resumed restore reads what its first run would have read, whatever was archived since.

@@ -50,8 +50,7 @@ impl<'a> Resolver<'a> {
             workers: group.workers.0 as u32,
             seed: group.seed.as_ref().map_or(0, |seed| seed.0 as u32),
         });
-        let monitoring = spec.monitoring.as_ref();
-        job.metrics = monitoring.and_then(|monitoring| monitoring.enabled) != Some(false);
+        job.metrics = spec.has_metrics();
         if spec.enabled == Some(false) {
             return Resolved::Paused;
         }

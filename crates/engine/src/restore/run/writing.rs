@@ -200,7 +200,8 @@ impl<'a> Writing<'a> {
                         signed = Instant::now();
                         // Fails when another process went on with this restore.
                         let entry = Entry::Progress { at: now_ms(), records: self.already + self.records };
-                        self.setup.report.lock().await.append(entry).await?;
+                        let signing = async { self.setup.report.lock().await.append(entry).await };
+                        alive(&observer, signing).await?;
                     }
                 }
             }
