@@ -10,6 +10,7 @@ use super::{BackupJob, RestoreJob};
 /// Secrets stand in it as files to read, never as values: such a job refuses to be written.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "one is made, written, and gone")]
 pub enum JobFile {
     /// What `armory backup --job` takes.
     Backup(Envelope<BackupJob>),
