@@ -1,6 +1,7 @@
-//! What stands in for Kubernetes outside of it: folders for volumes, files for secrets.
+//! Where volumes and secrets are: outside Kubernetes where the user says, in a pod at places of its own.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Folders by the name of a claim or a volume Storage, and files by the name and key of a Secret.
@@ -8,6 +9,29 @@ use std::path::{Path, PathBuf};
 pub struct Bindings {
     claims: BTreeMap<String, PathBuf>,
     secrets: BTreeMap<(String, String), PathBuf>,
+    /// What a job needed; `Some` in a pod, where everything has its place.
+    needed: Option<RefCell<Needs>>,
+}
+
+/// What has to be mounted into the pod of a job.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Volume claims of plugins, by name.
+    pub claims: BTreeSet<String>,
+    /// The Storage, if it is a volume, by name.
+    pub storage: Option<String>,
+    /// Keys of Secrets, by the Secret's name.
+    pub secrets: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// Where things lie in a pod.
+pub mod pod {
+    /// The folder of the archive, where the Storage is a volume.
+    pub const STORAGE: &str = "/var/lib/armory/storage";
+    /// A folder for each claim of plugins, by its name.
+    pub const CLAIMS: &str = "/var/lib/armory/claims";
+    /// A folder for each Secret, by its name, with a file for each key.
+    pub const SECRETS: &str = "/etc/armory/secrets";
 }
 
 /// A binding that cannot be read, or that contradicts another.
@@ -55,13 +79,56 @@ impl Bindings {
         }
     }
 
-    pub(crate) fn claim(&self, name: &str) -> Option<&Path> {
-        self.claims.get(name).map(PathBuf::as_path)
+    /// The places of a pod: whatever a job names is bound, and remembered ([`Bindings::needs`]).
+    pub fn in_pod() -> Bindings {
+        Bindings {
+            needed: Some(RefCell::default()),
+            ..Bindings::default()
+        }
     }
 
-    pub(crate) fn secret(&self, name: &str, key: &str) -> Option<&Path> {
-        let key = (name.to_owned(), key.to_owned());
-        self.secrets.get(&key).map(PathBuf::as_path)
+    /// What the jobs that were resolved with these bindings need; nothing outside a pod.
+    pub fn needs(&self) -> Needs {
+        let needed = self.needed.as_ref();
+        needed.map_or_else(Needs::default, |needed| needed.borrow().clone())
+    }
+
+    /// The folder of a claim that plugins lie on.
+    pub(crate) fn claim(&self, name: &str) -> Option<PathBuf> {
+        match &self.needed {
+            Some(needed) => {
+                needed.borrow_mut().claims.insert(name.to_owned());
+                Some(Path::new(pod::CLAIMS).join(name))
+            }
+            None => self.claims.get(name).cloned(),
+        }
+    }
+
+    /// The folder of a Storage that is a volume.
+    pub(crate) fn storage(&self, name: &str) -> Option<PathBuf> {
+        match &self.needed {
+            Some(needed) => {
+                needed.borrow_mut().storage = Some(name.to_owned());
+                Some(pod::STORAGE.into())
+            }
+            None => self.claims.get(name).cloned(),
+        }
+    }
+
+    /// The file with a key of a Secret.
+    pub(crate) fn secret(&self, name: &str, key: &str) -> Option<PathBuf> {
+        match &self.needed {
+            Some(needed) => {
+                let mut needed = needed.borrow_mut();
+                let keys = needed.secrets.entry(name.to_owned()).or_default();
+                keys.insert(key.to_owned());
+                Some(Path::new(pod::SECRETS).join(name).join(key))
+            }
+            None => {
+                let key = (name.to_owned(), key.to_owned());
+                self.secrets.get(&key).cloned()
+            }
+        }
     }
 }
 
@@ -74,12 +141,31 @@ mod tests {
         let mut bindings = Bindings::default();
         bindings.add_claim("plugins-pvc=./plugins").unwrap();
         bindings.add_secret("s3/access.key=/run/a=b").unwrap();
-        assert_eq!(bindings.claim("plugins-pvc"), Some(Path::new("./plugins")));
-        assert_eq!(
-            bindings.secret("s3", "access.key"),
-            Some(Path::new("/run/a=b"))
-        );
+        assert_eq!(bindings.claim("plugins-pvc"), Some("./plugins".into()));
+        assert_eq!(bindings.secret("s3", "access.key"), Some("/run/a=b".into()));
         assert_eq!(bindings.claim("other"), None);
+        assert_eq!(bindings.needs(), Needs::default());
+    }
+
+    #[test]
+    fn a_pod_has_a_place_for_everything_that_is_named() {
+        let bindings = Bindings::in_pod();
+        assert_eq!(
+            bindings.claim("plugins"),
+            Some("/var/lib/armory/claims/plugins".into())
+        );
+        assert_eq!(
+            bindings.storage("disk"),
+            Some("/var/lib/armory/storage".into())
+        );
+        assert_eq!(
+            bindings.secret("s3", "key"),
+            Some("/etc/armory/secrets/s3/key".into())
+        );
+        let needs = bindings.needs();
+        assert_eq!(needs.claims, BTreeSet::from(["plugins".to_owned()]));
+        assert_eq!(needs.storage.as_deref(), Some("disk"));
+        assert_eq!(needs.secrets["s3"], BTreeSet::from(["key".to_owned()]));
     }
 
     #[test]

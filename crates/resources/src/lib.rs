@@ -22,7 +22,7 @@ pub mod scalar;
 mod schema;
 mod set;
 
-pub use bindings::{BindingError, Bindings};
+pub use bindings::{BindingError, Bindings, Needs, pod};
 pub use crd::{CRD_KINDS, crds, outline, reference};
 pub use decode::{AnyObject, Kept, Required};
 pub use problem::{LONGEST_SENTENCE, Problem, Problems};

@@ -6,6 +6,7 @@ mod connect;
 mod crds;
 mod groups;
 mod inspect;
+mod operator;
 mod plugin;
 mod plugin_author;
 mod plugin_command;
@@ -24,6 +25,7 @@ pub(crate) use groups::{
     ApplyArguments, GroupsArguments, GroupsCommand, SnapshotArguments, Translation,
 };
 pub(crate) use inspect::InspectArguments;
+pub(crate) use operator::OperatorArguments;
 pub(crate) use plugin::PluginFlag;
 pub(crate) use plugin_author::{PluginBuildArguments, PluginNewArguments};
 pub(crate) use plugin_command::{
@@ -91,6 +93,7 @@ pub(crate) enum Command {
     Prune(PruneArguments),
     Plugin(PluginArguments),
     Crds(CrdsArguments),
+    Operator(OperatorArguments),
     Completions(CompletionsArguments),
     /// Print the reference of all commands as Markdown
     #[command(hide = true)]

@@ -7,6 +7,7 @@ mod crds;
 mod findings;
 mod groups;
 mod inspect;
+mod operator;
 mod plugin;
 mod plugin_report;
 mod prune;
@@ -39,6 +40,7 @@ pub(crate) async fn run(command: Command, console: &Console) -> anyhow::Result<E
         Command::Prune(arguments) => prune::run(arguments, console).await,
         Command::Plugin(arguments) => plugin::run(arguments).await,
         Command::Crds(arguments) => crds::run(arguments),
+        Command::Operator(arguments) => operator::run(arguments).await,
         Command::Completions(arguments) => completions::run(arguments.shell),
         Command::Reference => reference::run(),
     }

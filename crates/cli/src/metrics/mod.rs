@@ -5,7 +5,7 @@
 
 mod behind;
 mod families;
-mod server;
+pub(crate) mod server;
 mod status;
 
 use std::collections::BTreeMap;

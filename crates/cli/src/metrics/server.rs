@@ -19,8 +19,16 @@ use super::Metrics;
 /// How long somebody may take to say what they want.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Listens, and answers until the process ends. Nothing that a client does is a reason to stop.
+/// Tells about backups and restores.
 pub(super) async fn start(address: SocketAddr, metrics: Metrics) -> anyhow::Result<()> {
+    listen(address, move |request| answer(&metrics, request)).await
+}
+
+/// Listens, and answers until the process ends. Nothing that a client does is a reason to stop.
+pub(crate) async fn listen(
+    address: SocketAddr,
+    answer: impl Fn(&Request<Incoming>) -> Response<Full<Bytes>> + Clone + Send + Sync + 'static,
+) -> anyhow::Result<()> {
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot serve metrics at {address}"))?;
@@ -30,10 +38,10 @@ pub(super) async fn start(address: SocketAddr, metrics: Metrics) -> anyhow::Resu
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let metrics = metrics.clone();
+                    let answer = answer.clone();
                     tokio::spawn(async move {
                         let service = service_fn(|request| {
-                            let response = answer(&metrics, &request);
+                            let response = answer(&request);
                             async move { Ok::<_, Infallible>(response) }
                         });
                         let served = http1::Builder::new()
@@ -82,14 +90,14 @@ fn ok_unless(reason: Option<String>) -> Response<Full<Bytes>> {
     }
 }
 
-fn typed(text: String, kind: &'static str) -> Response<Full<Bytes>> {
+pub(crate) fn typed(text: String, kind: &'static str) -> Response<Full<Bytes>> {
     let mut response = plain(StatusCode::OK, text);
     let kind = hyper::header::HeaderValue::from_static(kind);
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
 }
 
-fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
+pub(crate) fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(text.into()));
     *response.status_mut() = status;
     response

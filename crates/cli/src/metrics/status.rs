@@ -25,6 +25,8 @@ enum Status {
 struct BackupStatus {
     name: String,
     state: &'static str,
+    /// Whether `message` is about something that is wrong.
+    trouble: bool,
     message: String,
     /// Records in committed segments.
     records: u64,
@@ -56,6 +58,8 @@ struct BackupPartitions {
 struct RestoreStatus {
     name: String,
     state: &'static str,
+    /// Whether `message` is about something that is wrong.
+    trouble: bool,
     message: String,
     /// Records that the target has acknowledged, those of earlier runs included.
     records: u64,
@@ -161,6 +165,7 @@ impl Backup {
         BackupStatus {
             name: name.to_owned(),
             state: word(self.state, "streaming", stopping),
+            trouble: self.trouble().is_some(),
             message: self.message(),
             records: progress.committed_records,
             bytes: progress.committed_bytes,
@@ -181,24 +186,30 @@ impl Backup {
         }
     }
 
+    /// What is wrong, if something is.
+    fn trouble(&self) -> Option<String> {
+        match self.state {
+            State::Failed => Some(self.error.clone()),
+            State::Done => None,
+            State::Starting => in_trouble(&self.troubles),
+            State::Running => {
+                let problem = self.progress.problems.first().cloned();
+                problem.or_else(|| in_trouble(&self.troubles))
+            }
+        }
+    }
+
     fn message(&self) -> String {
         let progress = &self.progress;
-        match self.state {
-            State::Failed => self.error.clone(),
-            State::Done => "done".to_owned(),
-            State::Starting => in_trouble(&self.troubles)
-                .unwrap_or_else(|| "opening the storage and asking the cluster".to_owned()),
-            State::Running => progress
-                .problems
-                .first()
-                .cloned()
-                .or_else(|| in_trouble(&self.troubles))
-                .unwrap_or_else(|| match (progress.partitions, progress.lag) {
-                    (0, _) => "no topic of the cluster matches yet".to_owned(),
-                    (_, 0) => "everything is stored".to_owned(),
-                    (_, lag) => format!("{} behind", plural(lag, "record")),
-                }),
-        }
+        self.trouble().unwrap_or_else(|| match self.state {
+            State::Failed | State::Done => "done".to_owned(),
+            State::Starting => "opening the storage and asking the cluster".to_owned(),
+            State::Running => match (progress.partitions, progress.lag) {
+                (0, _) => "no topic of the cluster matches yet".to_owned(),
+                (_, 0) => "everything is stored".to_owned(),
+                (_, lag) => format!("{} behind", plural(lag, "record")),
+            },
+        })
     }
 
     fn unready(&self) -> Option<String> {
@@ -231,6 +242,7 @@ impl Restore {
         RestoreStatus {
             name: name.to_owned(),
             state: word(self.state, "restoring", stopping),
+            trouble: self.trouble().is_some(),
             message: self.message(),
             records: progress.records,
             records_total: progress.records_total,
@@ -246,23 +258,31 @@ impl Restore {
         }
     }
 
+    /// What is wrong, if something is.
+    fn trouble(&self) -> Option<String> {
+        match self.state {
+            State::Failed => Some(self.error.clone()),
+            State::Done => None,
+            State::Starting => in_trouble(&self.troubles),
+            State::Running => {
+                in_trouble(&self.troubles).or_else(|| self.progress.problems.first().cloned())
+            }
+        }
+    }
+
     fn message(&self) -> String {
         let progress = &self.progress;
-        match self.state {
-            State::Failed => self.error.clone(),
-            State::Done => format!("{} restored", plural(progress.records, "record")),
-            State::Starting => in_trouble(&self.troubles)
-                .unwrap_or_else(|| "looking at the archive and the target".to_owned()),
-            State::Running => in_trouble(&self.troubles)
-                .or_else(|| progress.problems.first().cloned())
-                .unwrap_or_else(|| {
-                    format!(
-                        "{} of {} are in the target",
-                        count(progress.records),
-                        plural(progress.records_total, "record")
-                    )
-                }),
-        }
+        self.trouble().unwrap_or_else(|| match self.state {
+            State::Failed | State::Done => {
+                format!("{} restored", plural(progress.records, "record"))
+            }
+            State::Starting => "looking at the archive and the target".to_owned(),
+            State::Running => format!(
+                "{} of {} are in the target",
+                count(progress.records),
+                plural(progress.records_total, "record")
+            ),
+        })
     }
 }
 

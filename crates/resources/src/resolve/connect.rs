@@ -166,8 +166,8 @@ impl<'a> Resolver<'a> {
 
     fn folder(&mut self, storage: &Document) -> Option<StorageLocation> {
         let name = &storage.metadata.name.0;
-        match self.bindings.claim(name) {
-            Some(path) => Some(StorageLocation::Folder { path: path.into() }),
+        match self.bindings.storage(name) {
+            Some(path) => Some(StorageLocation::Folder { path }),
             None => {
                 let message = format!("no folder is bound to this volume, add --claim {name}=DIR");
                 self.problem(storage, &["spec", "volume"], message);
@@ -280,7 +280,7 @@ impl<'a> Resolver<'a> {
             return None;
         }
         if let Some(file) = self.bindings.secret(name, key) {
-            return Some(Secret::File(file.into()));
+            return Some(Secret::File(file));
         }
         let found = self
             .set

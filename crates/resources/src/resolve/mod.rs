@@ -25,6 +25,11 @@ pub struct Jobs<T> {
 }
 
 impl ResourceSet {
+    /// What is wrong with the documents one by one, references left alone.
+    pub fn check(&self) -> Result<(), Problems> {
+        Problems::new(self.problems.clone()).map_or(Ok(()), Err)
+    }
+
     /// Makes a job of every Backup that is enabled. Fails with everything that is wrong with the set.
     pub fn backup_jobs(&self, bindings: &Bindings) -> Result<Jobs<BackupJob>, Problems> {
         Resolver::new(self, bindings).run("Backup", |resolver, document| match &document.resource {

@@ -1,6 +1,6 @@
 //! Plugin chains.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use super::Resolver;
 use super::builtin::builtin;
@@ -44,10 +44,10 @@ impl<'a> Resolver<'a> {
     }
 }
 
-fn entry<'b>(
+fn entry(
     spec: &PluginSpec,
     direction: Direction,
-    claim: &dyn Fn(&str) -> Option<&'b Path>,
+    claim: &dyn Fn(&str) -> Option<PathBuf>,
     at: &mut Place<'_>,
 ) -> Option<PluginEntry> {
     let error_policy = policy(spec.error_policy.as_ref());
@@ -84,9 +84,7 @@ fn entry<'b>(
     Some(PluginEntry {
         label: path.join("/"),
         source: PluginSource::Wasi {
-            file: path
-                .iter()
-                .fold(folder.to_owned(), |folder, name| folder.join(name)),
+            file: path.iter().fold(folder, |folder, name| folder.join(name)),
             wit_version: wasi.wit_version.0.clone(),
         },
         spec: config,

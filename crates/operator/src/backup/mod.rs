@@ -1,0 +1,312 @@
+//! Backup → StatefulSet.
+
+mod render;
+mod state;
+
+pub(crate) use self::render::own_labels;
+
+use std::sync::Arc;
+
+use armory_resources::job::JobFile;
+use armory_resources::{Resource, ResourceSet};
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt as _;
+use kube::runtime::controller::Action;
+use serde_json::json;
+
+use self::render::{WorkGroup, Workload};
+use crate::claims::{self, Claims};
+use crate::context::{Context, LOOK_AGAIN, Outcome, progress};
+use crate::kinds::{Backup, ConfigMap, Pod, Service, StatefulSet};
+use crate::names::{BACKUP_LABEL, child, label_value};
+use crate::pod::PodFields;
+use crate::progress;
+use crate::resolve::{References, Refusal, Related, Resolved, read_one, resolve};
+use crate::world::{find, labelled};
+
+/// Brings a Backup's children and its status to what it says.
+pub(crate) async fn reconcile(backup: Arc<Backup>, context: Arc<Context>) -> Outcome {
+    if backup.metadata.deletion_timestamp.is_some() {
+        // Its children go with it; what is archived stays.
+        return Ok(Action::await_change());
+    }
+    let namespace = backup.namespace().unwrap_or_default();
+    let name = backup.name_any();
+    let world = &context.world;
+    let child_name = child(&name, "");
+    let live = find(&world.stateful_sets, &namespace, &child_name);
+    let pods = labelled(&world.pods, &namespace, BACKUP_LABEL, &label_value(&name));
+    if let Some(live) = &live
+        && !owned(live.owner_references(), &*backup)
+    {
+        let message = format!(
+            "StatefulSet {child_name} does not belong to this Backup; delete or rename one of them"
+        );
+        context
+            .report(
+                &*backup,
+                &state::refused(&Refusal::new("NameTaken", message), None),
+                |_| (),
+            )
+            .await?;
+        return Ok(Action::await_change());
+    }
+    let found = match wanted(&backup, &context) {
+        Wanted::Draft => {
+            scale_down(&context, &namespace, live.as_deref()).await?;
+            state::draft()
+        }
+        Wanted::Paused => {
+            scale_down(&context, &namespace, live.as_deref()).await?;
+            state::paused(&pods)
+        }
+        // What runs goes on as it is.
+        Wanted::Refused(refusal) => state::refused(&refusal, live.as_deref()),
+        Wanted::Run(run) => {
+            let group = WorkGroup::next(run.workers, run.seed, live.as_deref(), Timestamp::now());
+            let old_pods = live.is_some() && group.is_new && !pods.is_empty();
+            if old_pods {
+                scale_down(&context, &namespace, live.as_deref()).await?;
+                state::dealing_out(&pods)
+            } else {
+                let workload = Workload {
+                    backup: &backup,
+                    name: &child_name,
+                    namespace: &namespace,
+                    fields: &run.fields,
+                    resolved: &run.resolved,
+                    claims: &run.claims,
+                    group: &group,
+                    image: &context.settings.image,
+                };
+                apply(&context, &workload, live.as_deref()).await?;
+                return running(&backup, &context, &pods, &run, live.as_deref()).await;
+            }
+        }
+    };
+    context.report(&*backup, &found, |_| ()).await?;
+    let moving = !pods.is_empty();
+    Ok(if moving {
+        Action::requeue(LOOK_AGAIN)
+    } else {
+        Action::await_change()
+    })
+}
+
+/// What a Backup asks for.
+enum Wanted {
+    Draft,
+    Paused,
+    Refused(Refusal),
+    Run(Box<Run>),
+}
+
+struct Run {
+    workers: u32,
+    seed: u32,
+    fields: PodFields,
+    resolved: Resolved,
+    claims: Claims,
+    notes: Vec<String>,
+}
+
+fn wanted(backup: &Backup, context: &Context) -> Wanted {
+    let (set, problem) = read_one(backup);
+    if let Some(problem) = problem {
+        return Wanted::Refused(problem);
+    }
+    let Some(spec) = set.resources().find_map(|(_, resource)| match resource {
+        Resource::Backup(spec) => Some(spec.clone()),
+        _ => None,
+    }) else {
+        return Wanted::Refused(Refusal::new("InvalidSpec", "spec: missing"));
+    };
+    let enabled_stream = spec
+        .streams
+        .iter()
+        .any(|stream| stream.enabled != Some(false));
+    let matchers = spec
+        .topic_selectors
+        .as_ref()
+        .is_some_and(|selectors| !selectors.matchers.0.is_empty());
+    if !enabled_stream && !matchers {
+        return Wanted::Draft;
+    }
+    if spec.enabled == Some(false) {
+        return Wanted::Paused;
+    }
+    let fields = match PodFields::of_spec(&backup.spec) {
+        Ok(fields) => fields.over(&context.settings.pod_defaults),
+        Err(message) => return Wanted::Refused(Refusal::new("InvalidSpec", message)),
+    };
+    let related = related(backup, context);
+    let resolved = match resolve(backup, &related, job) {
+        Ok(resolved) => resolved,
+        Err(refusal) => return Wanted::Refused(refusal),
+    };
+    let namespace = backup.namespace().unwrap_or_default();
+    let claims = match claims::look(&context.world, &namespace, &resolved.needs, None) {
+        Ok(claims) => claims,
+        Err(refusal) => return Wanted::Refused(refusal),
+    };
+    let mut notes = resolved.notes.clone();
+    if let Some(monitoring) = &spec.monitoring {
+        let sidecar = [
+            ("resources", monitoring.resources.is_some()),
+            ("extraArgs", !monitoring.extra_args.is_empty()),
+            ("extraEnvVars", monitoring.extra_env_vars.is_some()),
+        ];
+        let given = sidecar.iter().filter(|(_, given)| *given);
+        notes.extend(given.map(|(key, _)| {
+            format!("spec.monitoring.{key}: has no effect, a worker serves its metrics itself and there is no other container")
+        }));
+    }
+    let group = spec.work_group.as_ref();
+    Wanted::Run(Box::new(Run {
+        workers: group.map_or(1, |group| group.workers.0 as u32),
+        seed: group
+            .and_then(|group| group.seed.as_ref())
+            .map_or(0, |seed| seed.0 as u32),
+        fields,
+        resolved,
+        claims,
+        notes,
+    }))
+}
+
+fn related(backup: &Backup, context: &Context) -> Related {
+    let namespace = backup.namespace().unwrap_or_default();
+    let world = &context.world;
+    let references = References::of_backup(&backup.spec);
+    references.follow(
+        &namespace,
+        &backup.spec,
+        find(&world.event_hubs, &namespace, &references.event_hub).as_deref(),
+        find(&world.storages, &namespace, &references.storage).as_deref(),
+        |name| find(&world.credentials, &namespace, name),
+    )
+}
+
+/// The file of the one job of a set.
+fn job(
+    set: &ResourceSet,
+    bindings: &armory_resources::Bindings,
+) -> Result<Option<(JobFile, Vec<String>)>, armory_resources::Problems> {
+    let jobs = set.backup_jobs(bindings)?;
+    let notes = jobs
+        .notes
+        .iter()
+        .map(|note| format!("{}: {}", note.path, note.message))
+        .collect();
+    let job = jobs.jobs.into_iter().next();
+    Ok(job.map(|job| (JobFile::backup(job), notes)))
+}
+
+/// Makes the children what they are to be.
+async fn apply(
+    context: &Context,
+    workload: &Workload<'_>,
+    live: Option<&StatefulSet>,
+) -> kube::Result<()> {
+    let (world, writer) = (&context.world, &context.writer);
+    let namespace = workload.namespace;
+    let config_map = workload.config_map();
+    let job = workload.job_name();
+    let live_map = find(&world.config_maps, namespace, &job);
+    writer
+        .apply::<ConfigMap>(namespace, &config_map, live_map.as_deref())
+        .await?;
+    writer
+        .apply::<Service>(
+            namespace,
+            &workload.service(),
+            find(&world.services, namespace, workload.name).as_deref(),
+        )
+        .await?;
+    writer
+        .apply::<StatefulSet>(namespace, &workload.stateful_set(), live)
+        .await?;
+    // Jobs of before are kept until no pod reads them any more.
+    let settled = live.is_some_and(|live| {
+        live.status.observed_generation == live.metadata.generation
+            && live.status.updated_replicas == live.status.replicas
+            && live
+                .spec
+                .template
+                .metadata
+                .annotations
+                .get(render::JOB_NAME)
+                == Some(&job)
+    });
+    if settled {
+        for old in labelled(
+            &world.config_maps,
+            namespace,
+            BACKUP_LABEL,
+            &label_value(&workload.backup.name_any()),
+        ) {
+            if old.name_any() != job {
+                writer
+                    .delete::<ConfigMap>(namespace, &old.name_any())
+                    .await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The status of a Backup whose pods are to run.
+async fn running(
+    backup: &Backup,
+    context: &Context,
+    pods: &[Arc<Pod>],
+    run: &Run,
+    live: Option<&StatefulSet>,
+) -> Outcome {
+    let workers = progress::ask(pods).await;
+    let mut found = state::running(run.workers, pods, &workers, live);
+    if found.word == crate::status::Word::Initializing
+        && pods.is_empty()
+        && let Some(live) = live
+    {
+        let why = crate::hindrance::of(context, &live.metadata, "StatefulSet").await;
+        if let Some(why) = why {
+            found = state::hindered(&why);
+        }
+    }
+    found = crate::notes::with_notes(found, &run.notes);
+    let sum = progress::sum(&workers);
+    let before = backup.status.as_ref();
+    let told = progress(before, sum.as_ref(), false);
+    context
+        .report(backup, &found, |status| status.progress = told)
+        .await?;
+    Ok(Action::requeue(LOOK_AGAIN))
+}
+
+async fn scale_down(
+    context: &Context,
+    namespace: &str,
+    live: Option<&StatefulSet>,
+) -> kube::Result<()> {
+    if let Some(live) = live
+        && live.spec.replicas != Some(0)
+    {
+        let patch = json!({"spec": {"replicas": 0}});
+        context
+            .writer
+            .merge::<StatefulSet>(namespace, &live.name_any(), patch)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Whether an object was made for the one that is looked at, and not for an earlier one of its name.
+pub(crate) fn owned(
+    owners: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference],
+    object: &impl kube::ResourceExt,
+) -> bool {
+    owners
+        .iter()
+        .any(|owner| Some(&owner.uid) == object.meta().uid.as_ref())
+}

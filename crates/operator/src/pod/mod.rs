@@ -1,0 +1,10 @@
+//! Pods of workers: how they are made, and what can be told from them.
+
+mod fields;
+mod problem;
+mod template;
+
+pub use fields::PodFields;
+pub(crate) use problem::trouble;
+pub use template::Image;
+pub(crate) use template::{JOB_FILE, PORT, REPORTS, Template};

@@ -1,0 +1,262 @@
+//! Storage → PersistentVolumeClaim, where it is a volume.
+//!
+//! The claim has no owner: garbage collection must not eat the only copy. A finalizer removes it with the Storage, once no
+//! Backup or Restore uses it any more.
+
+use std::sync::Arc;
+
+use armory_resources::Resource;
+use armory_resources::kinds::storage::{StorageSpec, VolumeSpec};
+use kube::ResourceExt as _;
+use kube::runtime::controller::Action;
+use serde_json::json;
+
+use crate::context::{Context, Outcome};
+use crate::kinds::{PersistentVolumeClaim, Storage};
+use crate::names::{MANAGED_BY, STORAGE_LABEL, label_value};
+use crate::resolve::{References, Refusal, read_one};
+use crate::status::{Finding, Word};
+use crate::world::{World, find, label};
+
+/// The volume goes with the Storage.
+const FINALIZER: &str = "kannika.io/volume";
+
+pub(crate) async fn reconcile(storage: Arc<Storage>, context: Arc<Context>) -> Outcome {
+    if storage.metadata.deletion_timestamp.is_some() {
+        return leave(&storage, &context).await;
+    }
+    let (found, location) = look(&storage, &context).await?;
+    context
+        .report(&*storage, &found, |status| {
+            if location.is_some() {
+                status.location = location;
+            }
+        })
+        .await?;
+    Ok(Action::await_change())
+}
+
+/// Makes what it needs, and finds how it is.
+async fn look(storage: &Storage, context: &Context) -> kube::Result<(Finding, Option<String>)> {
+    let (set, problem) = read_one(storage);
+    if let Some(problem) = problem {
+        return Ok((error(&problem), None));
+    }
+    let Some(spec) = set.resources().find_map(|(_, resource)| match resource {
+        Resource::Storage(spec) => Some(spec.clone()),
+        _ => None,
+    }) else {
+        return Ok((error(&Refusal::new("InvalidSpec", "spec: missing")), None));
+    };
+    let location = location(storage, &spec);
+    let Some(volume) = &spec.volume else {
+        let message = "it is described completely; a Backup or a Restore that uses it tells whether it can be reached";
+        return Ok((
+            Finding::new(Word::Ready, true, "Ready", message),
+            Some(location),
+        ));
+    };
+    match keep_claim(storage, volume, context).await? {
+        Ok(message) => Ok((
+            Finding::new(Word::Ready, true, "Ready", message),
+            Some(location),
+        )),
+        Err(refusal) => Ok((error(&refusal), Some(location))),
+    }
+}
+
+fn error(refusal: &Refusal) -> Finding {
+    Finding::new(Word::Error, false, refusal.reason, &refusal.message)
+}
+
+/// Where the archive lies, as people write it.
+fn location(storage: &Storage, spec: &StorageSpec) -> String {
+    let below = |root: String, path: Option<&String>| match path.map(|path| path.trim_matches('/'))
+    {
+        None | Some("") => root,
+        Some(path) => format!("{root}/{path}"),
+    };
+    if let Some(s3) = &spec.s3 {
+        return below(format!("s3://{}", s3.bucket.0), s3.prefix.as_ref());
+    }
+    if let Some(gcs) = &spec.gcs {
+        return below(format!("gs://{}", gcs.bucket.0), gcs.prefix.as_ref());
+    }
+    if let Some(azure) = &spec.azure {
+        let container = format!(
+            "{}/{}",
+            azure.location.0.trim_end_matches('/'),
+            azure.container.0
+        );
+        return below(container, azure.directory.as_ref());
+    }
+    format!("pvc://{}", storage.name_any())
+}
+
+/// Makes the volume's claim, or finds why it cannot be.
+async fn keep_claim(
+    storage: &Storage,
+    volume: &VolumeSpec,
+    context: &Context,
+) -> kube::Result<Result<String, Refusal>> {
+    let (namespace, name) = (storage.namespace().unwrap_or_default(), storage.name_any());
+    let value = label_value(&name);
+    let live = find(&context.world.claims, &namespace, &name);
+    if let Some(live) = &live {
+        if label(&**live, STORAGE_LABEL) != Some(&value) {
+            let message = format!(
+                "PersistentVolumeClaim {name} exists and is not this Storage's; give it the label {STORAGE_LABEL}: {value} to use it as the archive's volume, or rename the Storage"
+            );
+            return Ok(Err(Refusal::new("ClaimTaken", message)));
+        }
+        if live.metadata.deletion_timestamp.is_some() {
+            let message = format!(
+                "PersistentVolumeClaim {name} is being deleted, and goes when no pod uses it any more"
+            );
+            return Ok(Err(Refusal::new("ClaimDeleted", message)));
+        }
+    }
+    if !storage
+        .finalizers()
+        .iter()
+        .any(|finalizer| finalizer == FINALIZER)
+    {
+        let finalizers = [storage.finalizers(), &[FINALIZER.to_owned()]].concat();
+        let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": storage.resource_version()}});
+        context
+            .writer
+            .merge::<Storage>(&namespace, &name, patch)
+            .await?;
+    }
+    // A class cannot be changed later, so one that was chosen for the claim stays.
+    let class = match &live {
+        Some(live) => live.spec.storage_class_name.clone(),
+        None => volume
+            .storage_class
+            .clone()
+            .or_else(|| context.settings.storage_class.clone()),
+    };
+    let mut labels = volume.labels.clone();
+    labels.insert(MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned());
+    labels.insert(STORAGE_LABEL.to_owned(), value);
+    let mut claim = json!({
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels, "annotations": volume.annotations},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": capacity(storage)}},
+        },
+    });
+    if let Some(class) = class {
+        claim["spec"]["storageClassName"] = json!(class);
+    }
+    match context
+        .writer
+        .apply(&namespace, &claim, live.as_deref())
+        .await
+    {
+        Ok(()) => {}
+        // Smaller than it is, or more than its class allows: the API server says which.
+        Err(kube::Error::Api(status)) if [403, 422].contains(&status.code) => {
+            let message = format!(
+                "PersistentVolumeClaim {name} cannot be made so: {}",
+                status.message
+            );
+            return Ok(Err(Refusal::new("ClaimRefused", message)));
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(Ok(
+        match live.map(|live| live.status.phase.clone()).as_deref() {
+            Some("Bound") => format!("PersistentVolumeClaim {name} is bound"),
+            Some("Lost") => {
+                let message = format!("PersistentVolumeClaim {name} has lost its volume");
+                return Ok(Err(Refusal::new("ClaimLost", message)));
+            }
+            _ => format!(
+                "PersistentVolumeClaim {name} is made; it is bound at the latest when a pod uses it"
+            ),
+        },
+    ))
+}
+
+/// The quantity as Kubernetes writes it: `10 GiB` of ours is its `10Gi`.
+fn capacity(storage: &Storage) -> String {
+    let given = &storage.spec["volume"]["capacity"];
+    let text = given
+        .as_str()
+        .map_or_else(|| given.to_string(), str::to_owned);
+    let plain: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+    plain.trim_end_matches('B').to_owned()
+}
+
+/// It is being deleted.
+async fn leave(storage: &Storage, context: &Context) -> Outcome {
+    if !storage
+        .finalizers()
+        .iter()
+        .any(|finalizer| finalizer == FINALIZER)
+    {
+        return Ok(Action::await_change());
+    }
+    let (namespace, name) = (storage.namespace().unwrap_or_default(), storage.name_any());
+    let users = users(&context.world, &namespace, &name);
+    if !users.is_empty() {
+        let message = format!(
+            "its volume stays as long as it is used, by {}; delete them, or let them name another Storage",
+            users.join(", ")
+        );
+        let found = Finding::new(Word::Error, false, "InUse", message);
+        context.report(storage, &found, |_| ()).await?;
+        return Ok(Action::await_change());
+    }
+    let claim = find(&context.world.claims, &namespace, &name);
+    if let Some(claim) = claim
+        && label(&*claim, STORAGE_LABEL) == Some(&label_value(&name))
+        && claim.metadata.deletion_timestamp.is_none()
+    {
+        context
+            .writer
+            .delete::<PersistentVolumeClaim>(&namespace, &name)
+            .await?;
+    }
+    // Kubernetes itself waits for the pods that still use the claim; the Storage need not.
+    let finalizers: Vec<_> = storage
+        .finalizers()
+        .iter()
+        .filter(|finalizer| *finalizer != FINALIZER)
+        .collect();
+    let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": storage.resource_version()}});
+    match context
+        .writer
+        .merge::<Storage>(&namespace, &name, patch)
+        .await
+    {
+        Err(kube::Error::Api(status)) if status.code == 404 => {}
+        other => other?,
+    }
+    Ok(Action::await_change())
+}
+
+/// Backups and Restores that refer to a Storage.
+fn users(world: &World, namespace: &str, name: &str) -> Vec<String> {
+    let here = |object: &dyn Fn() -> Option<String>| object().as_deref() == Some(namespace);
+    let backups = world.backups.state_filter(|backup| {
+        here(&|| backup.namespace()) && References::of_backup(&backup.spec).storage == name
+    });
+    let restores = world.restores.state_filter(|restore| {
+        here(&|| restore.namespace()) && References::of_restore(&restore.spec).storage == name
+    });
+    let mut users: Vec<String> = backups
+        .iter()
+        .map(|backup| format!("Backup {}", backup.name_any()))
+        .collect();
+    users.extend(
+        restores
+            .iter()
+            .map(|restore| format!("Restore {}", restore.name_any())),
+    );
+    users.sort();
+    users
+}
