@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use armory_resources::Resource;
-use armory_resources::kinds::storage::{StorageSpec, VolumeSpec};
+use armory_resources::kinds::storage::VolumeSpec;
 use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
 use serde_json::json;
@@ -48,7 +48,7 @@ async fn look(storage: &Storage, context: &Context) -> kube::Result<(Finding, Op
     }) else {
         return Ok((error(&Refusal::new("InvalidSpec", "spec: missing")), None));
     };
-    let location = location(storage, &spec);
+    let location = spec.location(&storage.name_any());
     let Some(volume) = &spec.volume else {
         let message = "it is described completely; a Backup or a Restore that uses it tells whether it can be reached";
         return Ok((
@@ -67,30 +67,6 @@ async fn look(storage: &Storage, context: &Context) -> kube::Result<(Finding, Op
 
 fn error(refusal: &Refusal) -> Finding {
     Finding::new(Word::Error, false, refusal.reason, &refusal.message)
-}
-
-/// Where the archive lies, as people write it.
-fn location(storage: &Storage, spec: &StorageSpec) -> String {
-    let below = |root: String, path: Option<&String>| match path.map(|path| path.trim_matches('/'))
-    {
-        None | Some("") => root,
-        Some(path) => format!("{root}/{path}"),
-    };
-    if let Some(s3) = &spec.s3 {
-        return below(format!("s3://{}", s3.bucket.0), s3.prefix.as_ref());
-    }
-    if let Some(gcs) = &spec.gcs {
-        return below(format!("gs://{}", gcs.bucket.0), gcs.prefix.as_ref());
-    }
-    if let Some(azure) = &spec.azure {
-        let container = format!(
-            "{}/{}",
-            azure.location.0.trim_end_matches('/'),
-            azure.container.0
-        );
-        return below(container, azure.directory.as_ref());
-    }
-    format!("pvc://{}", storage.name_any())
 }
 
 /// Makes the volume's claim, or finds why it cannot be.
@@ -145,7 +121,7 @@ async fn keep_claim(
         "metadata": {"name": name, "namespace": namespace, "labels": labels, "annotations": volume.annotations},
         "spec": {
             "accessModes": ["ReadWriteOnce"],
-            "resources": {"requests": {"storage": capacity(storage)}},
+            "resources": {"requests": {"storage": volume.capacity.quantity()}},
         },
     });
     if let Some(class) = class {
@@ -179,16 +155,6 @@ async fn keep_claim(
             ),
         },
     ))
-}
-
-/// The quantity as Kubernetes writes it: `10 GiB` of ours is its `10Gi`.
-fn capacity(storage: &Storage) -> String {
-    let given = &storage.spec["volume"]["capacity"];
-    let text = given
-        .as_str()
-        .map_or_else(|| given.to_string(), str::to_owned);
-    let plain: String = text.chars().filter(|c| !c.is_whitespace()).collect();
-    plain.trim_end_matches('B').to_owned()
 }
 
 /// It is being deleted.

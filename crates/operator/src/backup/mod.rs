@@ -121,18 +121,10 @@ fn wanted(backup: &Backup, context: &Context) -> Wanted {
     }) else {
         return Wanted::Refused(Refusal::new("InvalidSpec", "spec: missing"));
     };
-    let enabled_stream = spec
-        .streams
-        .iter()
-        .any(|stream| stream.enabled != Some(false));
-    let matchers = spec
-        .topic_selectors
-        .as_ref()
-        .is_some_and(|selectors| !selectors.matchers.0.is_empty());
-    if !enabled_stream && !matchers {
+    if !spec.has_streams() {
         return Wanted::Draft;
     }
-    if spec.enabled == Some(false) {
+    if !spec.is_enabled() {
         return Wanted::Paused;
     }
     let fields = match PodFields::of_spec(&backup.spec) {
@@ -163,7 +155,7 @@ fn wanted(backup: &Backup, context: &Context) -> Wanted {
     }
     let group = spec.work_group.as_ref();
     Wanted::Run(Box::new(Run {
-        workers: group.map_or(1, |group| group.workers.0 as u32),
+        workers: spec.workers(),
         seed: group
             .and_then(|group| group.seed.as_ref())
             .map_or(0, |seed| seed.0 as u32),

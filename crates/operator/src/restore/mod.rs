@@ -361,17 +361,7 @@ async fn wanted(restore: &Restore, context: &Context) -> kube::Result<(Wanted, O
     }) else {
         return refuse(Refusal::new("InvalidSpec", "spec: missing"));
     };
-    let mapped = spec.config.as_ref().is_some_and(|config| {
-        config
-            .topics
-            .as_ref()
-            .is_some_and(|topics| !topics.is_empty())
-            || config
-                .mapping
-                .as_ref()
-                .is_some_and(|mapping| !mapping.is_empty())
-    });
-    if !mapped {
+    if !spec.has_mappings() {
         return Ok((Wanted::Draft, None));
     }
     let namespace = restore.namespace().unwrap_or_default();
@@ -417,7 +407,7 @@ async fn wanted(restore: &Restore, context: &Context) -> kube::Result<(Wanted, O
         .then(|| state::mapping(None))
         .flatten();
     // Unlike on the command line, a Restore begins only when it is told to.
-    let enabled = spec.enabled == Some(true);
+    let enabled = spec.is_enabled();
     Ok((
         Wanted::Run {
             enabled,

@@ -56,6 +56,22 @@ impl<'cluster> Namespace<'cluster> {
             .map(drop)
     }
 
+    /// Writes the status of resources, as a controller does.
+    pub fn apply_status(&self, yaml: &str) -> Result<()> {
+        let mut command = self.cluster.command("kubectl");
+        command.args(["--namespace", &self.name]);
+        command.args([
+            "apply",
+            "--server-side",
+            "--subresource=status",
+            "--filename",
+            "-",
+        ]);
+        self.cluster
+            .told(run_with_input(&mut command, yaml))
+            .map(drop)
+    }
+
     /// A resource as the API shows it, or a list of them (`pods`); none when it does not exist.
     pub fn get(&self, resource: &str) -> Result<Option<Value>> {
         let text = self.kubectl(&["get", resource, "--ignore-not-found", "--output", "json"])?;
