@@ -241,7 +241,7 @@ fn own_kafka_least_rights_suffice_and_each_missing_one_is_named() {
         ("AlterConfigs", "AlterConfigs"),
     ] {
         let words = format!("User:restore lacks the right {operation} on topic {target}");
-        restore().failed_with(1, &[&words, "kafka-acls.sh"]);
+        restore().failed_with(4, &[&words, "kafka-acls.sh"]);
         allow("restore", &target, given);
     }
     restore().succeeded();

@@ -30,9 +30,9 @@ pub enum Scope {
 
 impl Scope {
     /// The API of a kind there.
-    pub(crate) fn api<K: Watched>(&self, client: &Client) -> Api<K>
+    pub(crate) fn api<K>(&self, client: &Client) -> Api<K>
     where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K: Watched + Resource<Scope = k8s_openapi::NamespaceResourceScope>,
     {
         match self {
             Scope::Namespace(namespace) => Api::namespaced(client.clone(), namespace),

@@ -613,7 +613,7 @@ mod tests {
                 r#"restore_records_total{restore="r1"} 80"#,
                 r#"restore_bytes_count{restore="r1"} 100"#,
                 r#"restore_bytes_total{restore="r1"} 1000"#,
-                r#"restore_records_filtered_count{restore="r1"} 20"#,
+                r#"restore_records_filtered_count{restore="r1"} 15"#,
                 r#"restore_partitions_count{restore="r1"} 1"#,
                 r#"restore_partitions_total{restore="r1"} 4"#,
                 r#"restore_jobs_errors{restore="r1"} 1"#,

@@ -5,7 +5,7 @@ use armory_testkit::guests::{self, Language, World};
 use armory_testkit::kafka::Codec;
 use armory_testkit::{Kafka, unique};
 
-use crate::installed::{Installed, content, records};
+use crate::installed::{DISK, Installed, content, records};
 
 #[test]
 fn the_manifests_of_the_documentation_run_with_their_plugins_and_a_restore_that_is_done_stays_done()
@@ -47,6 +47,15 @@ spec:
         "Paused",
         "everything that was read is committed",
     )?;
+
+    // A snapshot on schedule: from now on it goes elsewhere, and what there was stays as it is.
+    namespace.apply(&DISK.replace("disk", "disk-2"))?;
+    installed.patch(
+        "backup/orders",
+        r#"{"spec": {"sink": "disk-2", "enabled": true}}"#,
+    )?;
+    installed.wait_for("backup/orders", "Streaming", "the worker runs")?;
+    installed.patch("backup/orders", r#"{"spec": {"enabled": false}}"#)?;
 
     // `plugins` beside `config`, as some manifests have it.
     namespace.apply(&format!(

@@ -40,6 +40,32 @@ spec: {{source: hub, sink: disk, streams: [{{topic: {topic}}}], plugins: {plugin
     installed.wait_for("backup/b1", "Error", "172.30.0.2:1 can be reached")?;
     namespace.apply(&event_hub(&kafka.pod_bootstrap()))?;
     installed.wait_for("backup/b1", "Streaming", "the worker runs")?;
+    let credentials = |reference: &str| {
+        let patch = format!(r#"{{"spec": {{"sourceCredentialsFrom": {reference}}}}}"#);
+        installed.patch("backup/b1", &patch)
+    };
+    credentials(r#"{"credentialsRef": {"name": "c", "namespace": "elsewhere"}}"#)?;
+    installed.wait_for("backup/b1", "Error", "namespace only, not from elsewhere")?;
+    credentials(r#"{"credentialsRef": {"name": "c"}}"#)?;
+    installed.wait_for(
+        "backup/b1",
+        "Error",
+        "Credentials c does not exist in namespace",
+    )?;
+    namespace.apply(
+        "apiVersion: kannika.io/v1alpha
+kind: Credentials
+metadata: {name: c}
+spec:
+  sasl:
+    mechanism: PLAIN
+    usernameFrom: {secretKeyRef: {name: absent-secret, key: user}}
+    passwordFrom: {secretKeyRef: {name: absent-secret, key: password}}
+",
+    )?;
+    installed.wait_for("backup/b1", "Error", "absent-secret")?;
+    credentials("null")?;
+    installed.wait_for("backup/b1", "Streaming", "the worker runs")?;
     let entry = |claim: &str, path: &str, more: &str| {
         format!(
             "[{{wasiPluginRef: {{witVersion: '0.1', claimName: {claim}, path: {path}}}{more}}}]"
@@ -87,6 +113,20 @@ spec: {source: disk, sink: hub}
 ",
     )?;
     installed.wait_for("restore/r1", "Draft", "nothing to restore")?;
+    namespace.apply(
+        "apiVersion: kannika.io/v1alpha
+kind: Backup
+metadata: {name: empty}
+spec: {source: hub, sink: disk}
+---
+apiVersion: kannika.io/v1alpha
+kind: Restore
+metadata: {name: lost}
+spec: {source: disk, sink: nowhere, config: {topics: [{source: a, target: b}]}}
+",
+    )?;
+    installed.wait_for("backup/empty", "Draft", "nothing to back up")?;
+    installed.wait_for("restore/lost", "Invalid", "EventHub nowhere does not exist")?;
     installed.patch("restore/r1", r#"{"spec": {"config": {"topics": [{"source": "nowhere", "target": "x"}]}, "enabled": true}}"#)?;
     installed.wait_for("restore/r1", "Failed", "nowhere")?;
     namespace.apply(
