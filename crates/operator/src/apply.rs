@@ -129,7 +129,10 @@ impl Writer {
         }
         let namespace = object.namespace().unwrap_or_default();
         let patch = json!({"status": status});
-        let params = PatchParams::default();
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
         let patched = self
             .api::<K>(&namespace)
             .patch_status(&object.name_any(), &params, &Patch::Merge(patch))

@@ -57,22 +57,22 @@ impl<'c> Installed<'c> {
 
     /// A claim `plugins` with these files.
     pub(crate) fn plugins(&self, files: &[(&str, &Path)]) -> Result<()> {
-        self.namespace.apply(&format!(
+        self.namespace.apply(
             "apiVersion: v1
 kind: PersistentVolumeClaim
-metadata: {{name: plugins}}
-spec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 64Mi}}}}}}
+metadata: {name: plugins}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 64Mi}}}
 ---
 apiVersion: v1
 kind: Pod
-metadata: {{name: filler}}
+metadata: {name: filler}
 spec:
   terminationGracePeriodSeconds: 0
   containers:
-  - {{name: filler, image: 'armory.test/pause:1', imagePullPolicy: Never, volumeMounts: [{{name: data, mountPath: /data}}]}}
-  volumes: [{{name: data, persistentVolumeClaim: {{claimName: plugins}}}}]
+  - {name: filler, image: 'armory.test/pause:1', imagePullPolicy: Never, volumeMounts: [{name: data, mountPath: /data}]}
+  volumes: [{name: data, persistentVolumeClaim: {claimName: plugins}}]
 "
-        ))?;
+        )?;
         self.namespace.wait_for_condition("pod/filler", "Ready")?;
         let claim = self.namespace.get("pvc/plugins")?.context("the claim")?;
         let volume = claim["spec"]["volumeName"].as_str().context("a volume")?;

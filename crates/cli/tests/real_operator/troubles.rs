@@ -46,7 +46,7 @@ spec: {{source: hub, sink: disk, streams: [{{topic: {topic}}}], plugins: {plugin
     };
     credentials(r#"{"credentialsRef": {"name": "c", "namespace": "elsewhere"}}"#)?;
     installed.wait_for("backup/b1", "Error", "namespace only, not from elsewhere")?;
-    credentials(r#"{"credentialsRef": {"name": "c"}}"#)?;
+    credentials(r#"{"credentialsRef": {"name": "c", "namespace": null}}"#)?;
     installed.wait_for(
         "backup/b1",
         "Error",

@@ -64,6 +64,7 @@ impl<'cluster> Namespace<'cluster> {
             "apply",
             "--server-side",
             "--subresource=status",
+            "--force-conflicts",
             "--filename",
             "-",
         ]);
