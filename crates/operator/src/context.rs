@@ -88,11 +88,10 @@ impl Context {
     }
 }
 
-/// The progress for a status: the new one if the old one is old, or if `settled` says that it is the last.
+/// The progress for a status: the new one if the old one is old.
 pub(crate) fn progress(
     before: Option<&Status>,
     workers: Option<&WorkerStatus>,
-    settled: bool,
 ) -> Option<Progress> {
     let old = before.and_then(|status| status.progress.clone());
     let Some(told) = workers else { return old };
@@ -117,7 +116,7 @@ pub(crate) fn progress(
                 .parse::<Timestamp>()
                 .map(|then| now.duration_since(then).as_secs());
             let due = age.map_or(true, |age| age >= PROGRESS_INTERVAL_SECONDS);
-            Some(if !same && (due || settled) { new } else { old })
+            Some(if !same && due { new } else { old })
         }
     }
 }

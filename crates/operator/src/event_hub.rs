@@ -2,26 +2,24 @@
 
 use std::sync::Arc;
 
+use armory_resources::kinds::event_hub::{BOOTSTRAP, BROKER_LIST};
 use kube::runtime::controller::Action;
 
 use crate::context::{Context, Outcome};
 use crate::kinds::EventHub;
 use crate::resolve::read_one;
-use crate::status::{Finding, Word};
+use crate::status::{DESCRIBED, Finding, Word};
 
 pub(crate) async fn reconcile(hub: Arc<EventHub>, context: Arc<Context>) -> Outcome {
     if hub.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    let found = match read_one(&*hub).1 {
-        Some(refusal) => Finding::new(Word::Error, false, refusal.reason, refusal.message),
-        None => {
-            let message = "it is described completely; a Backup or a Restore that uses it tells whether it can be reached";
-            Finding::new(Word::Ready, true, "Ready", message)
-        }
+    let found = match read_one(&*hub, |_| Some(())) {
+        Ok(_) => Finding::new(Word::Ready, true, "Ready", DESCRIBED),
+        Err(refusal) => refusal.finding(),
     };
     let properties = &hub.spec["kafka"]["properties"];
-    let servers = ["bootstrap.servers", "metadata.broker.list"]
+    let servers = [BOOTSTRAP, BROKER_LIST]
         .into_iter()
         .find_map(|key| properties[key].as_str())
         .map(str::to_owned);

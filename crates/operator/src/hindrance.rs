@@ -6,12 +6,8 @@ use kube::api::ListParams;
 
 use crate::context::Context;
 
-/// A sentence.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Hindrance(pub(crate) String);
-
-/// The last refusal to make a pod for a workload. Asked for only while a workload has none.
-pub(crate) async fn of(context: &Context, workload: &ObjectMeta, kind: &str) -> Option<Hindrance> {
+/// The last refusal to make a pod for a workload, in a sentence. Asked for only while a workload has none.
+pub(crate) async fn of(context: &Context, workload: &ObjectMeta, kind: &str) -> Option<String> {
     let namespace = workload.namespace.as_deref()?;
     let uid = workload.uid.as_deref()?;
     let events: Api<k8s_openapi::api::core::v1::Event> = context.writer.events(namespace);
@@ -31,9 +27,6 @@ pub(crate) async fn of(context: &Context, workload: &ObjectMeta, kind: &str) -> 
             .map(|time| time.0)
             .or(event.event_time.clone().map(|time| time.0))
     })?;
-    Some(Hindrance(format!(
-        "{kind} {}: {}",
-        workload.name.as_deref()?,
-        last.message?
-    )))
+    let name = workload.name.as_deref()?;
+    Some(format!("{kind} {name}: {}", last.message?))
 }

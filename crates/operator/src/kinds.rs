@@ -122,6 +122,14 @@ kind! {
     }
 }
 
+impl StatefulSet {
+    /// Whether its pods are what it asks for now.
+    pub(crate) fn is_current(&self) -> bool {
+        self.status.observed_generation == self.metadata.generation
+            && self.status.updated_replicas == self.status.replicas
+    }
+}
+
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct StatefulSetSpec {
     #[serde(default)]
@@ -162,6 +170,19 @@ kind! {
     }
 }
 
+impl Job {
+    /// Its condition of this kind, if that is true.
+    pub(crate) fn is(&self, kind: &str) -> Option<&ConditionView> {
+        let mut conditions = self.status.conditions.iter();
+        conditions.find(|condition| condition.kind == kind && condition.status == "True")
+    }
+
+    /// Whether it has pods, or is about to.
+    pub(crate) fn is_active(&self) -> bool {
+        self.is("Failed").is_none() && self.spec.suspend != Some(true)
+    }
+}
+
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct JobSpec {
     #[serde(default)]
@@ -191,20 +212,18 @@ pub(crate) struct ConditionView {
     pub(crate) message: String,
 }
 
-/// The message of a condition that is true.
-pub(crate) fn true_condition<'a>(
-    conditions: &'a [ConditionView],
-    kind: &str,
-) -> Option<&'a ConditionView> {
-    conditions
-        .iter()
-        .find(|condition| condition.kind == kind && condition.status == "True")
-}
-
 kind! {
     /// A worker.
     Pod, "", "v1", "pods", ours only: true
     { status: PodStatus, }
+}
+
+impl Pod {
+    /// Whether its container is ready.
+    pub(crate) fn is_ready(&self) -> bool {
+        let container = self.status.container_statuses.first();
+        container.is_some_and(|container| container.ready)
+    }
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -228,8 +247,6 @@ pub(crate) struct PodStatus {
 pub(crate) struct ContainerStatus {
     #[serde(default)]
     pub(crate) ready: bool,
-    #[serde(default)]
-    pub(crate) restart_count: i32,
     #[serde(default)]
     pub(crate) state: ContainerState,
     #[serde(default)]
@@ -291,14 +308,6 @@ pub(crate) struct ClaimSpec {
     pub(crate) access_modes: Vec<String>,
     #[serde(default)]
     pub(crate) storage_class_name: Option<String>,
-    #[serde(default)]
-    pub(crate) resources: ClaimResources,
-}
-
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct ClaimResources {
-    #[serde(default)]
-    pub(crate) requests: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -146,7 +146,7 @@ impl Candidate {
     fn spec(&self, now: MicroTime, transitions: i32) -> LeaseSpec {
         LeaseSpec {
             holder_identity: Some(self.identity.clone()),
-            lease_duration_seconds: Some(15),
+            lease_duration_seconds: Some(DURATION.as_secs() as i32),
             acquire_time: Some(now.clone()),
             renew_time: Some(now),
             lease_transitions: Some(transitions),

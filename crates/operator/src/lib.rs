@@ -9,6 +9,7 @@
 
 mod apply;
 mod backup;
+mod children;
 mod claims;
 mod context;
 mod event_hub;
@@ -16,7 +17,6 @@ mod hindrance;
 mod kinds;
 mod lease;
 mod names;
-mod notes;
 mod pod;
 mod progress;
 mod registry;

@@ -21,8 +21,6 @@ const LONGEST: usize = 64 * 1024;
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub(crate) struct WorkerStatus {
-    /// `starting`, `streaming`, `restoring`, `stopping`, …
-    pub(crate) state: String,
     /// Whether `message` is about something that is wrong.
     pub(crate) trouble: bool,
     pub(crate) message: String,

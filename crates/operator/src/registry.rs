@@ -11,26 +11,26 @@ use crate::status::{Finding, Found, Word};
 
 pub(crate) async fn backup(backup: Arc<SchemaRegistryBackup>, context: Arc<Context>) -> Outcome {
     let found = look(&*backup, Word::Paused, "a backup of a schema registry");
-    let found = deployment(found);
+    let found = with(
+        found,
+        "DeploymentReady",
+        "DeploymentDeleted",
+        "DeploymentError",
+    );
     context.report(&*backup, &found, |_| ()).await?;
     Ok(Action::await_change())
 }
 
 pub(crate) async fn restore(restore: Arc<SchemaRegistryRestore>, context: Arc<Context>) -> Outcome {
     let found = look(&*restore, Word::Ready, "a restore of a schema registry");
-    let (reason, message) = found.sentence();
-    let reason = match reason {
-        "NotEnabled" => "JobInitializing",
-        _ => "JobFailed",
-    };
-    let job = Found::new("JobCompleted", false, reason, message);
-    context.report(&*restore, &found.with(job), |_| ()).await?;
+    let found = with(found, "JobCompleted", "JobInitializing", "JobFailed");
+    context.report(&*restore, &found, |_| ()).await?;
     Ok(Action::await_change())
 }
 
 fn look<K: Subject + crate::resolve::Document>(object: &K, idle: Word, what: &str) -> Finding {
-    if let Some(refusal) = read_one(object).1 {
-        return Finding::new(Word::Error, false, refusal.reason, refusal.message);
+    if let Err(refusal) = read_one(object, |_| Some(())) {
+        return refusal.finding();
     }
     if Subject::spec(object)["enabled"] != true {
         let message =
@@ -43,12 +43,15 @@ fn look<K: Subject + crate::resolve::Document>(object: &K, idle: Word, what: &st
     Finding::new(Word::Error, false, "NotSupported", message)
 }
 
-fn deployment(found: Finding) -> Finding {
+/// With the documented condition, and its reason where it is not enabled, or cannot run.
+fn with(
+    found: Finding,
+    condition: &'static str,
+    idle: &'static str,
+    error: &'static str,
+) -> Finding {
     let (reason, message) = found.sentence();
-    let reason = match reason {
-        "NotEnabled" => "DeploymentDeleted",
-        _ => "DeploymentError",
-    };
-    let condition = Found::new("DeploymentReady", false, reason, message);
+    let reason = if reason == "NotEnabled" { idle } else { error };
+    let condition = Found::new(condition, false, reason, message);
     found.with(condition)
 }

@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 
 use armory_resources::job::JobFile;
-use armory_resources::{API_VERSION, Bindings, Needs, Problems, ResourceSet};
+use armory_resources::{
+    API_VERSION, Bindings, Jobs, Needs, Problems, Resource as Said, ResourceSet,
+};
 use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
 
-use crate::kinds::{Credentials, EventHub, Storage, Subject};
+use crate::kinds::{Credentials, Subject};
+use crate::status::{Finding, Word};
+use crate::world::{World, find};
 
 /// Why there is no job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +29,11 @@ impl Refusal {
             message: message.into(),
             is_passing: false,
         }
+    }
+
+    /// As the status of a kind of which nothing runs.
+    pub(crate) fn finding(self) -> Finding {
+        Finding::new(Word::Error, false, self.reason, self.message)
     }
 }
 
@@ -47,13 +56,7 @@ pub(crate) struct Related {
 
 impl Related {
     /// Adds what is referred to at `spec.<key>`, or remembers that it is missing.
-    pub(crate) fn add<K: Document>(
-        &mut self,
-        namespace: &str,
-        key: &str,
-        name: &str,
-        found: Option<&K>,
-    ) {
+    fn add<K: Document>(&mut self, namespace: &str, key: &str, name: &str, found: Option<&K>) {
         match found {
             Some(found) => self.documents.push(found.document()),
             // The rules between documents say what is wrong with no name at all.
@@ -118,19 +121,24 @@ impl Document for Credentials {
     }
 }
 
-/// One object alone: what is wrong with its shape.
-pub(crate) fn read_one<K: Document>(object: &K) -> (ResourceSet, Option<Refusal>) {
+/// What one object says, references left alone; `pick` takes what is wanted of it.
+pub(crate) fn read_one<K: Document, T>(
+    object: &K,
+    pick: impl Fn(&Said) -> Option<T>,
+) -> Result<T, Refusal> {
     let set = read(&[object.document()]);
-    let problems = set.check().err();
-    let refusal = problems.map(|problems| refusal(&problems, &title(object)));
-    (set, refusal)
+    set.check()
+        .map_err(|problems| refusal(&problems, &title(object)))?;
+    let picked = set.resources().find_map(|(_, said)| pick(said));
+    picked.ok_or_else(|| Refusal::new("InvalidSpec", "spec: missing"))
 }
 
-/// The job of a Backup or a Restore; `resolve` makes it of the documents.
-pub(crate) fn resolve<K: Document>(
+/// The job of a Backup or a Restore: `jobs` makes those of a set of documents, `file` the file of one.
+pub(crate) fn resolve<K: Document, J>(
     object: &K,
     related: &Related,
-    resolve: impl FnOnce(&ResourceSet, &Bindings) -> Result<Option<(JobFile, Vec<String>)>, Problems>,
+    jobs: impl FnOnce(&ResourceSet, &Bindings) -> Result<Jobs<J>, Problems>,
+    file: impl FnOnce(J) -> JobFile,
 ) -> Result<Resolved, Refusal> {
     if let Some(missing) = &related.missing {
         return Err(missing.clone());
@@ -140,23 +148,23 @@ pub(crate) fn resolve<K: Document>(
     own["spec"]["enabled"] = json!(true);
     let mut documents = vec![own];
     documents.extend(related.documents.iter().cloned());
-    let set = read(&documents);
     let bindings = Bindings::in_pod();
-    match resolve(&set, &bindings) {
-        Ok(Some((job, notes))) => match serde_json::to_string_pretty(&job) {
-            Ok(file) => Ok(Resolved {
-                file,
-                needs: bindings.needs(),
-                notes,
-            }),
-            Err(error) => Err(Refusal::new(
-                "InvalidSpec",
-                format!("its job cannot be written: {error}"),
-            )),
-        },
-        Ok(None) => Err(Refusal::new("InvalidSpec", "there is nothing to run")),
-        Err(problems) => Err(refusal(&problems, &title(object))),
-    }
+    let jobs = jobs(&read(&documents), &bindings)
+        .map_err(|problems| refusal(&problems, &title(object)))?;
+    let notes = jobs.notes.iter();
+    let notes = notes.map(|note| format!("{}: {}", note.path, note.message));
+    let notes = notes.collect();
+    let Some(job) = jobs.jobs.into_iter().next() else {
+        return Err(Refusal::new("InvalidSpec", "there is nothing to run"));
+    };
+    let file = serde_json::to_string_pretty(&file(job)).map_err(|error| {
+        Refusal::new("InvalidSpec", format!("its job cannot be written: {error}"))
+    })?;
+    Ok(Resolved {
+        file,
+        needs: bindings.needs(),
+        notes,
+    })
 }
 
 fn read(documents: &[Value]) -> ResourceSet {
@@ -187,47 +195,40 @@ pub(crate) struct References {
     pub(crate) storage: String,
     /// Both kinds of Credentials, with the key that names them.
     pub(crate) credentials: Vec<(&'static str, String)>,
+    /// The keys of the EventHub and of the Storage.
+    keys: (&'static str, &'static str),
 }
 
 impl References {
-    /// `hub` and `storage` are the keys of those.
-    fn of(spec: &Value, hub: &str, storage: &str) -> References {
-        let keys = ["sourceCredentialsFrom", "sinkCredentialsFrom"];
-        let credentials = keys.into_iter().filter_map(|key| {
+    fn of(spec: &Value, keys: (&'static str, &'static str)) -> References {
+        let named = ["sourceCredentialsFrom", "sinkCredentialsFrom"].into_iter();
+        let credentials = named.filter_map(|key| {
             let name = name_at(spec, &format!("/{key}/credentialsRef/name"));
             (!name.is_empty()).then(|| (key, name.to_owned()))
         });
         References {
-            event_hub: name_at(spec, &format!("/{hub}")).to_owned(),
-            storage: name_at(spec, &format!("/{storage}")).to_owned(),
+            event_hub: name_at(spec, &format!("/{}", keys.0)).to_owned(),
+            storage: name_at(spec, &format!("/{}", keys.1)).to_owned(),
             credentials: credentials.collect(),
+            keys,
         }
     }
 
     pub(crate) fn of_backup(spec: &Value) -> References {
-        References::of(spec, "source", "sink")
+        References::of(spec, ("source", "sink"))
     }
 
     pub(crate) fn of_restore(spec: &Value) -> References {
-        References::of(spec, "sink", "source")
+        References::of(spec, ("sink", "source"))
     }
 
-    /// Collects what is named; the closures find it.
-    pub(crate) fn follow(
-        &self,
-        namespace: &str,
-        spec: &Value,
-        hub: Option<&EventHub>,
-        storage: Option<&Storage>,
-        credentials: impl Fn(&str) -> Option<std::sync::Arc<Credentials>>,
-    ) -> Related {
+    /// Collects what is named in the namespace; `spec` is the one that names it.
+    pub(crate) fn follow(&self, world: &World, namespace: &str, spec: &Value) -> Related {
         let mut related = Related::default();
-        let (hub_key, storage_key) = match name_at(spec, "/source") == self.event_hub {
-            true => ("source", "sink"),
-            false => ("sink", "source"),
-        };
-        related.add(namespace, hub_key, &self.event_hub, hub);
-        related.add(namespace, storage_key, &self.storage, storage);
+        let hub = find(&world.event_hubs, namespace, &self.event_hub);
+        related.add(namespace, self.keys.0, &self.event_hub, hub.as_deref());
+        let storage = find(&world.storages, namespace, &self.storage);
+        related.add(namespace, self.keys.1, &self.storage, storage.as_deref());
         let mut added: Vec<&str> = Vec::new();
         for (key, name) in &self.credentials {
             let elsewhere = name_at(spec, &format!("/{key}/credentialsRef/namespace"));
@@ -236,7 +237,8 @@ impl References {
                 continue;
             }
             let key = format!("{key}.credentialsRef");
-            related.add(namespace, &key, name, credentials(name).as_deref());
+            let found = find(&world.credentials, namespace, name);
+            related.add(namespace, &key, name, found.as_deref());
             added.push(name);
         }
         related

@@ -244,24 +244,10 @@ async fn apply<K, F>(
                 Err(controller::Error::ObjectNotFound(_)) => {}
                 Err(error) => {
                     health.failures.fetch_add(1, Ordering::Relaxed);
-                    tracing::warn!("{}", chain(&error));
+                    tracing::warn!("{}", armory_troubles::sentence(&error));
                 }
             }
             future::ready(())
         })
         .await;
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -114,6 +114,9 @@ impl fmt::Display for Word {
     }
 }
 
+/// What is said of a Storage or an EventHub that nothing is wrong with.
+pub(crate) const DESCRIBED: &str = "it is described completely; a Backup or a Restore that uses it tells whether it can be reached";
+
 /// What is found to be so, before it is compared with what the status says.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Finding {
@@ -164,6 +167,14 @@ impl Finding {
     pub(crate) fn with(mut self, found: Found) -> Finding {
         self.conditions.push(found);
         self
+    }
+
+    /// With what is worth knowing and no error, as the condition `Notes`.
+    pub(crate) fn with_notes(self, notes: &[String]) -> Finding {
+        if notes.is_empty() {
+            return self;
+        }
+        self.with(Found::new("Notes", true, "WorthKnowing", notes.join("; ")))
     }
 
     /// The sentence of the condition `Ready`.

@@ -15,7 +15,7 @@ use crate::context::{Context, Outcome};
 use crate::kinds::{PersistentVolumeClaim, Storage};
 use crate::names::{MANAGED_BY, STORAGE_LABEL, label_value};
 use crate::resolve::{References, Refusal, read_one};
-use crate::status::{Finding, Word};
+use crate::status::{DESCRIBED, Finding, Word};
 use crate::world::{World, find, label};
 
 /// The volume goes with the Storage.
@@ -38,35 +38,24 @@ pub(crate) async fn reconcile(storage: Arc<Storage>, context: Arc<Context>) -> O
 
 /// Makes what it needs, and finds how it is.
 async fn look(storage: &Storage, context: &Context) -> kube::Result<(Finding, Option<String>)> {
-    let (set, problem) = read_one(storage);
-    if let Some(problem) = problem {
-        return Ok((error(&problem), None));
-    }
-    let Some(spec) = set.resources().find_map(|(_, resource)| match resource {
+    let read = read_one(storage, |said| match said {
         Resource::Storage(spec) => Some(spec.clone()),
         _ => None,
-    }) else {
-        return Ok((error(&Refusal::new("InvalidSpec", "spec: missing")), None));
+    });
+    let spec = match read {
+        Ok(spec) => spec,
+        Err(refusal) => return Ok((refusal.finding(), None)),
     };
     let location = spec.location(&storage.name_any());
-    let Some(volume) = &spec.volume else {
-        let message = "it is described completely; a Backup or a Restore that uses it tells whether it can be reached";
-        return Ok((
-            Finding::new(Word::Ready, true, "Ready", message),
-            Some(location),
-        ));
+    let said = match &spec.volume {
+        None => Ok(DESCRIBED.to_owned()),
+        Some(volume) => keep_claim(storage, volume, context).await?,
     };
-    match keep_claim(storage, volume, context).await? {
-        Ok(message) => Ok((
-            Finding::new(Word::Ready, true, "Ready", message),
-            Some(location),
-        )),
-        Err(refusal) => Ok((error(&refusal), Some(location))),
-    }
-}
-
-fn error(refusal: &Refusal) -> Finding {
-    Finding::new(Word::Error, false, refusal.reason, &refusal.message)
+    let found = match said {
+        Ok(message) => Finding::new(Word::Ready, true, "Ready", message),
+        Err(refusal) => refusal.finding(),
+    };
+    Ok((found, Some(location)))
 }
 
 /// Makes the volume's claim, or finds why it cannot be.
@@ -92,17 +81,9 @@ async fn keep_claim(
             return Ok(Err(Refusal::new("ClaimDeleted", message)));
         }
     }
-    if !storage
-        .finalizers()
-        .iter()
-        .any(|finalizer| finalizer == FINALIZER)
-    {
+    if !has_finalizer(storage) {
         let finalizers = [storage.finalizers(), &[FINALIZER.to_owned()]].concat();
-        let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": storage.resource_version()}});
-        context
-            .writer
-            .merge::<Storage>(&namespace, &name, patch)
-            .await?;
+        set_finalizers(storage, &finalizers, context).await?;
     }
     // A class cannot be changed later, so one that was chosen for the claim stays.
     let class = match &live {
@@ -159,11 +140,7 @@ async fn keep_claim(
 
 /// It is being deleted.
 async fn leave(storage: &Storage, context: &Context) -> Outcome {
-    if !storage
-        .finalizers()
-        .iter()
-        .any(|finalizer| finalizer == FINALIZER)
-    {
+    if !has_finalizer(storage) {
         return Ok(Action::await_change());
     }
     let (namespace, name) = (storage.namespace().unwrap_or_default(), storage.name_any());
@@ -188,41 +165,50 @@ async fn leave(storage: &Storage, context: &Context) -> Outcome {
             .await?;
     }
     // Kubernetes itself waits for the pods that still use the claim; the Storage need not.
-    let finalizers: Vec<_> = storage
-        .finalizers()
-        .iter()
-        .filter(|finalizer| *finalizer != FINALIZER)
-        .collect();
-    let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": storage.resource_version()}});
-    match context
-        .writer
-        .merge::<Storage>(&namespace, &name, patch)
-        .await
-    {
+    let mut finalizers = storage.finalizers().to_vec();
+    finalizers.retain(|finalizer| finalizer != FINALIZER);
+    match set_finalizers(storage, &finalizers, context).await {
         Err(kube::Error::Api(status)) if status.code == 404 => {}
         other => other?,
     }
     Ok(Action::await_change())
 }
 
+fn has_finalizer(storage: &Storage) -> bool {
+    let finalizers = storage.finalizers();
+    finalizers.iter().any(|finalizer| finalizer == FINALIZER)
+}
+
+/// Refused where somebody else changed the Storage meanwhile.
+async fn set_finalizers(
+    storage: &Storage,
+    finalizers: &[String],
+    context: &Context,
+) -> kube::Result<()> {
+    let namespace = storage.namespace().unwrap_or_default();
+    let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": storage.resource_version()}});
+    let writer = &context.writer;
+    writer
+        .merge::<Storage>(&namespace, &storage.name_any(), patch)
+        .await
+}
+
 /// Backups and Restores that refer to a Storage.
 fn users(world: &World, namespace: &str, name: &str) -> Vec<String> {
-    let here = |object: &dyn Fn() -> Option<String>| object().as_deref() == Some(namespace);
+    let here = |of: Option<String>| of.as_deref() == Some(namespace);
     let backups = world.backups.state_filter(|backup| {
-        here(&|| backup.namespace()) && References::of_backup(&backup.spec).storage == name
+        here(backup.namespace()) && References::of_backup(&backup.spec).storage == name
     });
     let restores = world.restores.state_filter(|restore| {
-        here(&|| restore.namespace()) && References::of_restore(&restore.spec).storage == name
+        here(restore.namespace()) && References::of_restore(&restore.spec).storage == name
     });
-    let mut users: Vec<String> = backups
+    let backups = backups
         .iter()
-        .map(|backup| format!("Backup {}", backup.name_any()))
-        .collect();
-    users.extend(
-        restores
-            .iter()
-            .map(|restore| format!("Restore {}", restore.name_any())),
-    );
+        .map(|backup| format!("Backup {}", backup.name_any()));
+    let restores = restores
+        .iter()
+        .map(|restore| format!("Restore {}", restore.name_any()));
+    let mut users: Vec<String> = backups.chain(restores).collect();
     users.sort();
     users
 }

@@ -1,6 +1,5 @@
 //! `armory operator`
 
-use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +10,8 @@ use hyper::{Response, StatusCode};
 
 use crate::args::OperatorArguments;
 use crate::exit::{Exit, Usage};
-use crate::metrics::server::{listen, plain};
+use crate::metrics::exposition::Families;
+use crate::metrics::server::{listen, plain, typed};
 use crate::signals;
 
 /// Where a pod finds the namespace that it runs in.
@@ -94,7 +94,7 @@ fn answer(health: &Health, path: &str) -> Response<Full<Bytes>> {
             plain(StatusCode::OK, "maintenance: nothing is reconciled\n")
         }
         "/readyz" => plain(StatusCode::OK, "ok\n"),
-        "/metrics" => metrics(health),
+        "/metrics" => typed(metrics(health), prometheus::TEXT_FORMAT),
         _ => plain(
             StatusCode::NOT_FOUND,
             "there is /metrics, /healthz and /readyz\n",
@@ -102,46 +102,37 @@ fn answer(health: &Health, path: &str) -> Response<Full<Bytes>> {
     }
 }
 
-fn metrics(health: &Health) -> Response<Full<Bytes>> {
-    let (reconciliations, failures) = health.reconciliations();
-    let families = [
+fn metrics(health: &Health) -> String {
+    let mut families = Families::default();
+    let is = |so: bool| f64::from(u8::from(so));
+    for (name, help, value) in [
         (
             "armory_operator_leader",
-            "gauge",
             "1 where this operator leads, else 0",
-            u64::from(health.leads()),
+            is(health.leads()),
         ),
         (
             "armory_operator_maintenance",
-            "gauge",
             "1 where nothing is reconciled, else 0",
-            u64::from(health.in_maintenance()),
+            is(health.in_maintenance()),
         ),
+    ] {
+        families.gauge(name, help, &[], value);
+    }
+    let (reconciliations, failures) = health.reconciliations();
+    for (name, help, value) in [
         (
             "armory_operator_reconciliations_total",
-            "counter",
             "Reconciliations since the start",
             reconciliations,
         ),
         (
             "armory_operator_reconciliation_failures_total",
-            "counter",
             "Reconciliations that failed and were tried again",
             failures,
         ),
-    ];
-    let mut text = String::new();
-    for (name, kind, help, value) in families {
-        // Writing to a String does not fail.
-        let _ = writeln!(
-            text,
-            "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}"
-        );
+    ] {
+        families.counter(name, help, &[], value);
     }
-    let mut response = Response::new(Full::from(text));
-    let kind = hyper::header::HeaderValue::from_static(prometheus::TEXT_FORMAT);
-    response
-        .headers_mut()
-        .insert(hyper::header::CONTENT_TYPE, kind);
-    response
+    families.text()
 }

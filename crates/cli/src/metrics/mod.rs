@@ -4,6 +4,7 @@
 //! when somebody asks.
 
 mod behind;
+pub(crate) mod exposition;
 mod families;
 pub(crate) mod server;
 mod status;

@@ -3,8 +3,6 @@
 mod render;
 mod state;
 
-pub(crate) use self::render::own_labels;
-
 use std::sync::Arc;
 
 use armory_resources::job::JobFile;
@@ -15,13 +13,12 @@ use kube::runtime::controller::Action;
 use serde_json::json;
 
 use self::render::{WorkGroup, Workload};
-use crate::claims::{self, Claims};
+use crate::children::{Children, Prepared, owned};
 use crate::context::{Context, LOOK_AGAIN, Outcome, progress};
-use crate::kinds::{Backup, ConfigMap, Pod, Service, StatefulSet};
+use crate::kinds::{Backup, Pod, Service, StatefulSet};
 use crate::names::{BACKUP_LABEL, child, label_value};
-use crate::pod::PodFields;
 use crate::progress;
-use crate::resolve::{References, Refusal, Related, Resolved, read_one, resolve};
+use crate::resolve::{References, Refusal, read_one};
 use crate::world::{find, labelled};
 
 /// Brings a Backup's children and its status to what it says.
@@ -37,7 +34,7 @@ pub(crate) async fn reconcile(backup: Arc<Backup>, context: Arc<Context>) -> Out
     let live = find(&world.stateful_sets, &namespace, &child_name);
     let pods = labelled(&world.pods, &namespace, BACKUP_LABEL, &label_value(&name));
     if let Some(live) = &live
-        && !owned(live.owner_references(), &*backup)
+        && !owned(&**live, &*backup)
     {
         let message = format!(
             "StatefulSet {child_name} does not belong to this Backup; delete or rename one of them"
@@ -70,14 +67,15 @@ pub(crate) async fn reconcile(backup: Arc<Backup>, context: Arc<Context>) -> Out
                 state::dealing_out(&pods)
             } else {
                 let workload = Workload {
-                    backup: &backup,
                     name: &child_name,
-                    namespace: &namespace,
-                    fields: &run.fields,
-                    resolved: &run.resolved,
-                    claims: &run.claims,
+                    children: Children {
+                        owner: &*backup,
+                        label: BACKUP_LABEL,
+                        component: "backup",
+                        prepared: &run.prepared,
+                        image: &context.settings.image,
+                    },
                     group: &group,
-                    image: &context.settings.image,
                 };
                 apply(&context, &workload, live.as_deref()).await?;
                 return running(&backup, &context, &pods, &run, live.as_deref()).await;
@@ -104,22 +102,18 @@ enum Wanted {
 struct Run {
     workers: u32,
     seed: u32,
-    fields: PodFields,
-    resolved: Resolved,
-    claims: Claims,
+    prepared: Prepared,
     notes: Vec<String>,
 }
 
 fn wanted(backup: &Backup, context: &Context) -> Wanted {
-    let (set, problem) = read_one(backup);
-    if let Some(problem) = problem {
-        return Wanted::Refused(problem);
-    }
-    let Some(spec) = set.resources().find_map(|(_, resource)| match resource {
+    let read = read_one(backup, |said| match said {
         Resource::Backup(spec) => Some(spec.clone()),
         _ => None,
-    }) else {
-        return Wanted::Refused(Refusal::new("InvalidSpec", "spec: missing"));
+    });
+    let spec = match read {
+        Ok(spec) => spec,
+        Err(refusal) => return Wanted::Refused(refusal),
     };
     if !spec.has_streams() {
         return Wanted::Draft;
@@ -127,21 +121,15 @@ fn wanted(backup: &Backup, context: &Context) -> Wanted {
     if !spec.is_enabled() {
         return Wanted::Paused;
     }
-    let fields = match PodFields::of_spec(&backup.spec) {
-        Ok(fields) => fields.over(&context.settings.pod_defaults),
-        Err(message) => return Wanted::Refused(Refusal::new("InvalidSpec", message)),
-    };
-    let related = related(backup, context);
-    let resolved = match resolve(backup, &related, job) {
-        Ok(resolved) => resolved,
-        Err(refusal) => return Wanted::Refused(refusal),
-    };
     let namespace = backup.namespace().unwrap_or_default();
-    let claims = match claims::look(&context.world, &namespace, &resolved.needs, None) {
-        Ok(claims) => claims,
+    let references = References::of_backup(&backup.spec);
+    let related = references.follow(&context.world, &namespace, &backup.spec);
+    let (jobs, file) = (ResourceSet::backup_jobs, JobFile::backup);
+    let prepared = match Prepared::look(backup, context, &related, None, jobs, file) {
+        Ok(prepared) => prepared,
         Err(refusal) => return Wanted::Refused(refusal),
     };
-    let mut notes = resolved.notes.clone();
+    let mut notes = prepared.resolved.notes.clone();
     if let Some(monitoring) = &spec.monitoring {
         let sidecar = [
             ("resources", monitoring.resources.is_some()),
@@ -159,39 +147,9 @@ fn wanted(backup: &Backup, context: &Context) -> Wanted {
         seed: group
             .and_then(|group| group.seed.as_ref())
             .map_or(0, |seed| seed.0 as u32),
-        fields,
-        resolved,
-        claims,
+        prepared,
         notes,
     }))
-}
-
-fn related(backup: &Backup, context: &Context) -> Related {
-    let namespace = backup.namespace().unwrap_or_default();
-    let world = &context.world;
-    let references = References::of_backup(&backup.spec);
-    references.follow(
-        &namespace,
-        &backup.spec,
-        find(&world.event_hubs, &namespace, &references.event_hub).as_deref(),
-        find(&world.storages, &namespace, &references.storage).as_deref(),
-        |name| find(&world.credentials, &namespace, name),
-    )
-}
-
-/// The file of the one job of a set.
-fn job(
-    set: &ResourceSet,
-    bindings: &armory_resources::Bindings,
-) -> Result<Option<(JobFile, Vec<String>)>, armory_resources::Problems> {
-    let jobs = set.backup_jobs(bindings)?;
-    let notes = jobs
-        .notes
-        .iter()
-        .map(|note| format!("{}: {}", note.path, note.message))
-        .collect();
-    let job = jobs.jobs.into_iter().next();
-    Ok(job.map(|job| (JobFile::backup(job), notes)))
 }
 
 /// Makes the children what they are to be.
@@ -201,48 +159,23 @@ async fn apply(
     live: Option<&StatefulSet>,
 ) -> kube::Result<()> {
     let (world, writer) = (&context.world, &context.writer);
-    let namespace = workload.namespace;
-    let config_map = workload.config_map();
+    let namespace = &workload.children.namespace();
     let job = workload.job_name();
-    let live_map = find(&world.config_maps, namespace, &job);
+    workload.children.apply_job(context, &job).await?;
+    let service = find(&world.services, namespace, workload.name);
     writer
-        .apply::<ConfigMap>(namespace, &config_map, live_map.as_deref())
-        .await?;
-    writer
-        .apply::<Service>(
-            namespace,
-            &workload.service(),
-            find(&world.services, namespace, workload.name).as_deref(),
-        )
+        .apply::<Service>(namespace, &workload.service(), service.as_deref())
         .await?;
     writer
         .apply::<StatefulSet>(namespace, &workload.stateful_set(), live)
         .await?;
     // Jobs of before are kept until no pod reads them any more.
     let settled = live.is_some_and(|live| {
-        live.status.observed_generation == live.metadata.generation
-            && live.status.updated_replicas == live.status.replicas
-            && live
-                .spec
-                .template
-                .metadata
-                .annotations
-                .get(render::JOB_NAME)
-                == Some(&job)
+        let annotations = &live.spec.template.metadata.annotations;
+        live.is_current() && annotations.get(render::JOB_NAME) == Some(&job)
     });
     if settled {
-        for old in labelled(
-            &world.config_maps,
-            namespace,
-            BACKUP_LABEL,
-            &label_value(&workload.backup.name_any()),
-        ) {
-            if old.name_any() != job {
-                writer
-                    .delete::<ConfigMap>(namespace, &old.name_any())
-                    .await?;
-            }
-        }
+        workload.children.remove_other_jobs(context, &job).await?;
     }
     Ok(())
 }
@@ -266,10 +199,10 @@ async fn running(
             found = state::hindered(&why);
         }
     }
-    found = crate::notes::with_notes(found, &run.notes);
+    found = found.with_notes(&run.notes);
     let sum = progress::sum(&workers);
     let before = backup.status.as_ref();
-    let told = progress(before, sum.as_ref(), false);
+    let told = progress(before, sum.as_ref());
     context
         .report(backup, &found, |status| status.progress = told)
         .await?;
@@ -291,14 +224,4 @@ async fn scale_down(
             .await?;
     }
     Ok(())
-}
-
-/// Whether an object was made for the one that is looked at, and not for an earlier one of its name.
-pub(crate) fn owned(
-    owners: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference],
-    object: &impl kube::ResourceExt,
-) -> bool {
-    owners
-        .iter()
-        .any(|owner| Some(&owner.uid) == object.meta().uid.as_ref())
 }

@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::Timestamp;
-use kube::{Resource as _, ResourceExt as _};
+use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
-use crate::claims::Claims;
+use crate::children::Children;
 use crate::kinds::{Backup, StatefulSet};
-use crate::names::{BACKUP_LABEL, MANAGED_BY, WORK_GROUP, child, label_value, short_hash};
-use crate::pod::{Image, JOB_FILE, PORT, PodFields, Template};
-use crate::resolve::Resolved;
+use crate::names::{WORK_GROUP, child, short_hash};
+use crate::pod::{JOB_FILE, PORT, Template};
 
 /// Annotation of a pod: the ConfigMap with its job. Another job is another name, and rolls the pods.
 pub(crate) const JOB_NAME: &str = "io.kannika/job";
@@ -66,56 +65,17 @@ impl WorkGroup {
 /// Everything that the children are made of.
 #[derive(Debug)]
 pub(crate) struct Workload<'a> {
-    pub(crate) backup: &'a Backup,
     /// Of the StatefulSet and its Service.
     pub(crate) name: &'a str,
-    pub(crate) namespace: &'a str,
-    pub(crate) fields: &'a PodFields,
-    pub(crate) resolved: &'a Resolved,
-    pub(crate) claims: &'a Claims,
+    pub(crate) children: Children<'a, Backup>,
     pub(crate) group: &'a WorkGroup,
-    pub(crate) image: &'a Image,
 }
 
 impl Workload<'_> {
     /// The name of the ConfigMap: it says what is in it.
     pub(crate) fn job_name(&self) -> String {
-        let hash = short_hash(self.resolved.file.as_bytes());
-        child(&self.backup.name_any(), &format!("-job-{hash}"))
-    }
-
-    /// Labels that pods are found by; they never change.
-    fn selector(&self) -> BTreeMap<String, String> {
-        BTreeMap::from([(
-            BACKUP_LABEL.to_owned(),
-            label_value(&self.backup.name_any()),
-        )])
-    }
-
-    fn labels(&self) -> BTreeMap<String, String> {
-        let mut labels = self.fields.labels.clone();
-        labels.extend(own_labels("backup"));
-        labels.extend(self.selector());
-        labels
-    }
-
-    fn metadata(&self, name: &str) -> Value {
-        json!({
-            "name": name,
-            "namespace": self.namespace,
-            "labels": self.labels(),
-            "ownerReferences": [self.backup.controller_owner_ref(&())],
-        })
-    }
-
-    pub(crate) fn config_map(&self) -> Value {
-        json!({
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": self.metadata(&self.job_name()),
-            "immutable": true,
-            "data": {"job.json": self.resolved.file},
-        })
+        let hash = short_hash(self.children.prepared.resolved.file.as_bytes());
+        child(&self.children.owner.name_any(), &format!("-job-{hash}"))
     }
 
     /// Headless: each worker has its own metrics.
@@ -123,10 +83,10 @@ impl Workload<'_> {
         json!({
             "apiVersion": "v1",
             "kind": "Service",
-            "metadata": self.metadata(self.name),
+            "metadata": self.children.metadata(self.name),
             "spec": {
                 "clusterIP": "None",
-                "selector": self.selector(),
+                "selector": self.children.selector(),
                 "publishNotReadyAddresses": true,
                 "ports": [{"name": "metrics", "port": PORT, "targetPort": "metrics", "protocol": "TCP"}],
             },
@@ -134,7 +94,7 @@ impl Workload<'_> {
     }
 
     pub(crate) fn stateful_set(&self) -> Value {
-        let mut metadata = self.metadata(self.name);
+        let mut metadata = self.children.metadata(self.name);
         metadata["annotations"] = json!({WORK_GROUP: self.group.text()});
         let job = self.job_name();
         let workers = self.group.workers;
@@ -150,20 +110,10 @@ impl Workload<'_> {
             "--metrics-address".to_owned(),
             format!("0.0.0.0:{PORT}"),
         ];
-        let mut labels = own_labels("backup");
-        labels.extend(self.selector());
         let template = Template {
-            image: self.image,
-            fields: self.fields,
-            labels,
             annotations: BTreeMap::from([(JOB_NAME.to_owned(), job.clone())]),
             args: args.to_vec(),
-            job: &job,
-            needs: &self.resolved.needs,
-            storage: self.claims.storage.as_deref(),
-            report: None,
-            single_node: &self.claims.single_node,
-            restart: "Always",
+            ..self.children.template(&job, "Always")
         };
         json!({
             "apiVersion": "apps/v1",
@@ -174,24 +124,11 @@ impl Workload<'_> {
                 "podManagementPolicy": "Parallel",
                 "replicas": workers,
                 "revisionHistoryLimit": 2,
-                "selector": {"matchLabels": self.selector()},
+                "selector": {"matchLabels": self.children.selector()},
                 "template": template.render(),
             },
         })
     }
-}
-
-/// Labels of everything that the operator makes; `component` is `backup` or `restore`.
-pub(crate) fn own_labels(component: &str) -> BTreeMap<String, String> {
-    let (key, value) = MANAGED_BY;
-    BTreeMap::from([
-        (key.to_owned(), value.to_owned()),
-        ("app.kubernetes.io/name".to_owned(), "armory".to_owned()),
-        (
-            "app.kubernetes.io/component".to_owned(),
-            component.to_owned(),
-        ),
-    ])
 }
 
 #[cfg(test)]
@@ -200,6 +137,11 @@ mod tests {
     use k8s_openapi::api::apps::v1::StatefulSet as Typed;
 
     use super::*;
+    use crate::children::Prepared;
+    use crate::claims::Claims;
+    use crate::names::BACKUP_LABEL;
+    use crate::pod::{Image, PodFields};
+    use crate::resolve::Resolved;
 
     fn rendered(name: &str, spec: Value, claims: &Claims) -> Value {
         let backup: Backup = serde_json::from_value(json!({
@@ -215,20 +157,27 @@ mod tests {
             },
             notes: Vec::new(),
         };
+        let prepared = Prepared {
+            fields: PodFields::of_spec(&spec).unwrap(),
+            resolved,
+            claims: claims.clone(),
+        };
         let group = WorkGroup::next(3, 7, None, Timestamp::from_second(1_700_000_000).unwrap());
+        let image = Image {
+            name: "armory:1".to_owned(),
+            pull_policy: None,
+            pull_secrets: vec!["registry".to_owned()],
+        };
         let workload = Workload {
-            backup: &backup,
             name: &child(name, ""),
-            namespace: "kafka",
-            fields: &PodFields::of_spec(&spec).unwrap(),
-            resolved: &resolved,
-            claims,
-            group: &group,
-            image: &Image {
-                name: "armory:1".to_owned(),
-                pull_policy: None,
-                pull_secrets: vec!["registry".to_owned()],
+            children: Children {
+                owner: &backup,
+                label: BACKUP_LABEL,
+                component: "backup",
+                prepared: &prepared,
+                image: &image,
             },
+            group: &group,
         };
         workload.stateful_set()
     }

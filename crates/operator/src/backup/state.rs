@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::hindrance::Hindrance;
 use crate::kinds::{Pod, StatefulSet};
 use crate::pod::trouble;
 use crate::progress::WorkerStatus;
@@ -101,12 +100,12 @@ pub(super) fn dealing_out(pods: &[Arc<Pod>]) -> Finding {
 }
 
 /// Kubernetes cannot make the pods.
-pub(super) fn hindered(why: &Hindrance) -> Finding {
+pub(super) fn hindered(why: &str) -> Finding {
     finding(
         Word::Error,
         "PodsNotCreated",
-        &why.0,
-        (Some(false), "DeploymentError", &why.0),
+        why,
+        (Some(false), "DeploymentError", why),
     )
 }
 
@@ -117,7 +116,8 @@ pub(super) fn running(
     workers: &[WorkerStatus],
     live: Option<&StatefulSet>,
 ) -> Finding {
-    let ready = pods.iter().filter(|pod| is_ready(pod)).count();
+    let is_ready = |pod: &&Arc<Pod>| pod.metadata.deletion_timestamp.is_none() && pod.is_ready();
+    let ready = pods.iter().filter(is_ready).count();
     if let Some(trouble) = pods.iter().find_map(|pod| trouble(pod)) {
         let mut message = trouble.message;
         if ready > 0 {
@@ -127,21 +127,13 @@ pub(super) fn running(
         return finding(Word::Error, trouble.reason, &message, deployment);
     }
     if let Some(message) = workers.iter().find_map(WorkerStatus::in_trouble) {
-        let deployment = (
-            Some(ready == wanted as usize),
-            "DeploymentReady",
-            "the pods run",
-        );
-        let deployment = match deployment.0 {
-            Some(true) => deployment,
-            _ => (None, "DeploymentStateUnknown", message),
+        let deployment = match ready == wanted as usize {
+            true => (Some(true), "DeploymentReady", "the pods run"),
+            false => (None, "DeploymentStateUnknown", message),
         };
         return finding(Word::Error, "WorkerInTrouble", message, deployment);
     }
-    let is_current = live.is_some_and(|live| {
-        live.status.observed_generation == live.metadata.generation
-            && live.status.updated_replicas == live.status.replicas
-    });
+    let is_current = live.is_some_and(StatefulSet::is_current);
     if ready == wanted as usize && pods.len() == ready && is_current {
         let message = match wanted {
             1 => "the worker runs".to_owned(),
@@ -153,13 +145,4 @@ pub(super) fn running(
     let message = format!("{ready} of {wanted} workers run, the others start");
     let deployment = (None, "DeploymentStateUnknown", message.as_str());
     finding(Word::Initializing, "Starting", &message, deployment)
-}
-
-fn is_ready(pod: &Pod) -> bool {
-    pod.metadata.deletion_timestamp.is_none()
-        && pod
-            .status
-            .container_statuses
-            .first()
-            .is_some_and(|container| container.ready)
 }

@@ -5,6 +5,6 @@ mod problem;
 mod template;
 
 pub use fields::PodFields;
-pub(crate) use problem::trouble;
+pub(crate) use problem::{Trouble, trouble};
 pub use template::Image;
 pub(crate) use template::{JOB_FILE, PORT, REPORTS, Template};

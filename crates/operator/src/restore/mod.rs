@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use armory_resources::job::JobFile;
 use armory_resources::kinds::metadata::REPORT_CLAIM_ANNOTATION;
-use armory_resources::{Bindings, Problems, Resource, ResourceSet};
+use armory_resources::{Resource, ResourceSet};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
@@ -15,16 +15,14 @@ use serde_json::{Value, json};
 
 use self::render::Workload;
 use self::state::Stage;
-use crate::backup::owned;
-use crate::claims::{self, Claims};
+use crate::children::{Children, Prepared, owned};
 use crate::context::{Context, LOOK_AGAIN, Outcome, progress};
-use crate::kinds::{ConfigMap, Job, Pod, Restore, true_condition};
+use crate::kinds::{Job, Pod, Restore};
 use crate::names::{RESTORE_LABEL, RUN, label_value, short_hash};
-use crate::pod::PodFields;
 use crate::progress;
-use crate::resolve::{References, Refusal, Related, Resolved, name_at, read_one, resolve};
+use crate::resolve::{References, Refusal, name_at, read_one};
 use crate::status::{Finding, Found, Status, seconds};
-use crate::world::{find, labelled};
+use crate::world::labelled;
 
 /// Failed pods that are kept, for their logs.
 const KEPT_PODS: usize = 3;
@@ -42,16 +40,12 @@ pub(crate) async fn reconcile(restore: Arc<Restore>, context: Arc<Context>) -> O
     let namespace = restore.namespace().unwrap_or_default();
     let label = label_value(&restore.name_any());
     let world = &context.world;
-    let mine = |owners: &[_]| owned(owners, &*restore);
     let mut jobs = labelled(&world.jobs, &namespace, RESTORE_LABEL, &label);
-    jobs.retain(|job| mine(job.owner_references()));
+    jobs.retain(|job| owned(&**job, &*restore));
     let pods = labelled(&world.pods, &namespace, RESTORE_LABEL, &label);
     remove_failed(&context, &namespace, &pods).await?;
-    if let Some(job) = jobs
-        .iter()
-        .find(|job| true_condition(&job.status.conditions, "Complete").is_some())
-    {
-        return complete(&restore, &context, job, &pods).await;
+    if let Some(job) = jobs.iter().find(|job| job.is("Complete").is_some()) {
+        return complete(&restore, &context, job).await;
     }
     let (wanted, mapping) = wanted(&restore, &context).await?;
     let step = decide(&restore, wanted, &jobs, &pods);
@@ -63,7 +57,7 @@ pub(crate) async fn reconcile(restore: Arc<Restore>, context: Arc<Context>) -> O
     let workers = progress::ask(&pods).await;
     let found = state::with_worker(found, &workers);
     let sum = progress::sum(&workers);
-    let told = progress(restore.status.as_ref(), sum.as_ref(), false);
+    let told = progress(restore.status.as_ref(), sum.as_ref());
     let started = jobs.iter().find_map(|job| job.status.start_time.clone());
     let run = match &step {
         Step::Run { run, .. } | Step::Watch { run, .. } => Some(run.run.clone()),
@@ -101,9 +95,7 @@ enum Wanted {
 struct Run {
     /// Which run this is: the Restore and what it does.
     run: String,
-    fields: PodFields,
-    resolved: Resolved,
-    claims: Claims,
+    prepared: Prepared,
     report: Option<String>,
 }
 
@@ -151,15 +143,10 @@ fn decide(restore: &Restore, wanted: Wanted, jobs: &[Arc<Job>], pods: &[Arc<Pod>
         .status
         .as_ref()
         .and_then(|status| status.run.as_ref());
-    let wrote = restore
-        .status
-        .as_ref()
-        .and_then(|status| status.progress.as_ref())
-        .is_some_and(|progress| progress.records > 0);
-    let active = jobs.iter().find(|job| {
-        true_condition(&job.status.conditions, "Failed").is_none() && job.spec.suspend != Some(true)
-    });
-    if begun.is_some_and(|begun| *begun != run.run) && (wrote || active.is_some()) {
+    let wrote = restore.status.as_ref().map_or(0, Status::restored) > 0;
+    if begun.is_some_and(|begun| *begun != run.run)
+        && (wrote || jobs.iter().any(|job| job.is_active()))
+    {
         return Step::Nothing(state::changed(jobs));
     }
     if !enabled {
@@ -167,7 +154,7 @@ fn decide(restore: &Restore, wanted: Wanted, jobs: &[Arc<Job>], pods: &[Arc<Pod>
             job: jobs.first().cloned(),
         };
     }
-    let name = render::job_name(restore, &run.resolved.file);
+    let name = render::job_name(restore, &run.prepared.resolved.file);
     let current = jobs.iter().find(|job| job.name_any() == name);
     let others: Vec<_> = jobs
         .iter()
@@ -187,7 +174,7 @@ fn decide(restore: &Restore, wanted: Wanted, jobs: &[Arc<Job>], pods: &[Arc<Pod>
         }
         None => Step::Run { run },
         Some(job) if job.metadata.deletion_timestamp.is_some() => Step::Clear { jobs: Vec::new() },
-        Some(job) if true_condition(&job.status.conditions, "Failed").is_some() => Step::Failed {
+        Some(job) if job.is("Failed").is_some() => Step::Failed {
             job: Arc::clone(job),
         },
         Some(job) => Step::Watch {
@@ -209,7 +196,7 @@ async fn carry_out(
         Step::Nothing(found) => found.clone(),
         Step::Stop { job: None } => state::ready(None),
         Step::Stop { job: Some(job) } => {
-            if true_condition(&job.status.conditions, "Failed").is_some() {
+            if job.is("Failed").is_some() {
                 // So that it goes on with a new one when it is enabled again.
                 writer.delete::<Job>(&namespace, &job.name_any()).await?;
             } else if job.spec.suspend != Some(true) {
@@ -230,37 +217,23 @@ async fn carry_out(
         }
         Step::Run { run } => {
             let workload = Workload {
-                restore,
-                namespace: &namespace,
-                fields: &run.fields,
-                resolved: &run.resolved,
-                claims: &run.claims,
+                children: Children {
+                    owner: restore,
+                    label: RESTORE_LABEL,
+                    component: "restore",
+                    prepared: &run.prepared,
+                    image: &context.settings.image,
+                },
                 report: run.report.as_deref(),
                 run: &run.run,
-                image: &context.settings.image,
             };
-            let live = find(&context.world.config_maps, &namespace, &workload.job_name());
-            writer
-                .apply::<ConfigMap>(&namespace, &workload.config_map(), live.as_deref())
-                .await?;
+            let (children, name) = (&workload.children, workload.job_name());
+            children.apply_job(context, &name).await?;
             writer
                 .apply::<Job>(&namespace, &workload.job(), None)
                 .await?;
-            let old = labelled(
-                &context.world.config_maps,
-                &namespace,
-                RESTORE_LABEL,
-                &label_value(&restore.name_any()),
-            );
-            for old in old
-                .iter()
-                .filter(|old| old.name_any() != workload.job_name())
-            {
-                writer
-                    .delete::<ConfigMap>(&namespace, &old.name_any())
-                    .await?;
-            }
-            crate::notes::with_notes(state::initializing(), &run.resolved.notes)
+            children.remove_other_jobs(context, &name).await?;
+            state::initializing().with_notes(&run.prepared.resolved.notes)
         }
         Step::Watch { run, job } => {
             if job.spec.suspend == Some(true) {
@@ -275,7 +248,7 @@ async fn carry_out(
             {
                 found = state::hindered(&why);
             }
-            crate::notes::with_notes(found, &run.resolved.notes)
+            found.with_notes(&run.prepared.resolved.notes)
         }
         Step::Failed { job } => state::failed(job, pods, restore.status.as_ref()),
     })
@@ -299,7 +272,7 @@ fn done(restore: &Restore) -> Option<Finding> {
 }
 
 /// Its Job is done: so is the Restore.
-async fn complete(restore: &Restore, context: &Context, job: &Job, pods: &[Arc<Pod>]) -> Outcome {
+async fn complete(restore: &Restore, context: &Context, job: &Job) -> Outcome {
     let now = Timestamp::now();
     let run = job
         .annotations()
@@ -311,18 +284,7 @@ async fn complete(restore: &Restore, context: &Context, job: &Job, pods: &[Arc<P
         .completion_time
         .as_ref()
         .map_or(now, |time| time.0);
-    let last = pods.iter().find_map(|pod| {
-        let ended = pod
-            .status
-            .container_statuses
-            .first()?
-            .state
-            .terminated
-            .as_ref()?;
-        (ended.exit_code == 0).then(|| ended.message.clone())
-    });
     let found = state::done(Stage::Now);
-    let told = last.and_then(|text| state::last_words(&text));
     context
         .report(restore, &found, |status| {
             status.run = Some(run);
@@ -331,7 +293,6 @@ async fn complete(restore: &Restore, context: &Context, job: &Job, pods: &[Arc<P
             if status.start_time.is_none() {
                 status.start_time = started.map(|time| seconds(time.0));
             }
-            status.progress = progress(restore.status.as_ref(), told.as_ref(), true);
             if let Some(progress) = &mut status.progress {
                 progress.percent = Some(100);
             }
@@ -350,26 +311,20 @@ fn run_of(restore: &Restore) -> String {
 
 /// What a Restore asks for, and what is to be said of its map of schema ids.
 async fn wanted(restore: &Restore, context: &Context) -> kube::Result<(Wanted, Option<Found>)> {
-    let refuse = |refusal| Ok((Wanted::Refused(refusal), None));
-    let (set, problem) = read_one(restore);
-    if let Some(problem) = problem {
-        return refuse(problem);
-    }
-    let Some(spec) = set.resources().find_map(|(_, resource)| match resource {
+    let read = read_one(restore, |said| match said {
         Resource::Restore(spec) => Some(spec.clone()),
         _ => None,
-    }) else {
-        return refuse(Refusal::new("InvalidSpec", "spec: missing"));
+    });
+    let spec = match read {
+        Ok(spec) => spec,
+        Err(refusal) => return Ok((Wanted::Refused(refusal), None)),
     };
     if !spec.has_mappings() {
         return Ok((Wanted::Draft, None));
     }
     let namespace = restore.namespace().unwrap_or_default();
-    let fields = match PodFields::of_spec(&restore.spec) {
-        Ok(fields) => fields.over(&context.settings.pod_defaults),
-        Err(message) => return refuse(Refusal::new("InvalidSpec", message)),
-    };
-    let mut related = related(restore, context);
+    let references = References::of_restore(&restore.spec);
+    let mut related = references.follow(&context.world, &namespace, &restore.spec);
     let config_map = name_at(
         &restore.spec,
         "/config/schemaMappingFrom/configMapKeyRef/name",
@@ -379,78 +334,33 @@ async fn wanted(restore: &Restore, context: &Context) -> kube::Result<(Wanted, O
     {
         related.add_config_map(config_map, &namespace, &found.data.unwrap_or_default());
     }
-    let resolved = match resolve(restore, &related, job) {
-        Ok(resolved) => resolved,
-        Err(refusal) => {
-            let mapping = (!config_map.is_empty()).then(|| state::mapping(Some(&refusal)));
-            return Ok((Wanted::Refused(refusal), mapping.flatten()));
-        }
-    };
     let report = restore.annotations().get(REPORT_CLAIM_ANNOTATION).cloned();
-    let claims = match claims::look(
-        &context.world,
-        &namespace,
-        &resolved.needs,
-        report.as_deref(),
-    ) {
-        Ok(claims) => claims,
-        Err(refusal) => return refuse(refusal),
+    let (jobs, file) = (ResourceSet::restore_jobs, JobFile::restore);
+    let claim = report.as_deref();
+    let prepared = Prepared::look(restore, context, &related, claim, jobs, file);
+    let mapping = match config_map {
+        "" => None,
+        _ => state::mapping(prepared.as_ref().err()),
     };
-    let run = Run {
-        run: run_of(restore),
-        fields,
-        resolved,
-        claims,
-        report,
-    };
-    let mapping = (!config_map.is_empty())
-        .then(|| state::mapping(None))
-        .flatten();
-    // Unlike on the command line, a Restore begins only when it is told to.
-    let enabled = spec.is_enabled();
-    Ok((
-        Wanted::Run {
-            enabled,
-            run: Box::new(run),
+    let wanted = match prepared {
+        Err(refusal) => Wanted::Refused(refusal),
+        Ok(prepared) => Wanted::Run {
+            // Unlike on the command line, a Restore begins only when it is told to.
+            enabled: spec.is_enabled(),
+            run: Box::new(Run {
+                run: run_of(restore),
+                prepared,
+                report,
+            }),
         },
-        mapping,
-    ))
-}
-
-fn related(restore: &Restore, context: &Context) -> Related {
-    let namespace = restore.namespace().unwrap_or_default();
-    let world = &context.world;
-    let references = References::of_restore(&restore.spec);
-    references.follow(
-        &namespace,
-        &restore.spec,
-        find(&world.event_hubs, &namespace, &references.event_hub).as_deref(),
-        find(&world.storages, &namespace, &references.storage).as_deref(),
-        |name| find(&world.credentials, &namespace, name),
-    )
-}
-
-fn job(set: &ResourceSet, bindings: &Bindings) -> Result<Option<(JobFile, Vec<String>)>, Problems> {
-    let jobs = set.restore_jobs(bindings)?;
-    let notes = jobs
-        .notes
-        .iter()
-        .map(|note| format!("{}: {}", note.path, note.message))
-        .collect();
-    Ok(jobs
-        .jobs
-        .into_iter()
-        .next()
-        .map(|job| (JobFile::restore(job), notes)))
+    };
+    Ok((wanted, mapping))
 }
 
 /// A Job keeps every pod that failed. A long outage makes many.
 async fn remove_failed(context: &Context, namespace: &str, pods: &[Arc<Pod>]) -> kube::Result<()> {
-    let mut failed: Vec<_> = pods
-        .iter()
-        .filter(|pod| pod.status.phase == "Failed")
-        .collect();
-    failed.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
+    let mut failed = state::by_age(pods);
+    failed.retain(|pod| pod.status.phase == "Failed");
     let surplus = failed.len().saturating_sub(KEPT_PODS);
     for pod in &failed[..surplus] {
         if pod.metadata.deletion_timestamp.is_none() {

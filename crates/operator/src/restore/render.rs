@@ -1,16 +1,12 @@
 //! What a Restore's Job looks like.
 
-use std::collections::BTreeMap;
-
-use kube::{Resource as _, ResourceExt as _};
+use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
-use crate::backup::own_labels;
-use crate::claims::Claims;
+use crate::children::Children;
 use crate::kinds::Restore;
-use crate::names::{RESTORE_LABEL, RUN, child, label_value, short_hash};
-use crate::pod::{Image, JOB_FILE, PORT, PodFields, REPORTS, Template};
-use crate::resolve::Resolved;
+use crate::names::{RUN, child, short_hash};
+use crate::pod::{JOB_FILE, PORT, REPORTS, Template};
 
 /// Pods that may fail before the Job does. What cannot be mended by trying again ends it at once, by its exit code.
 const MOST_FAILURES: i32 = 1_000_000;
@@ -28,50 +24,18 @@ pub(crate) fn job_name(restore: &Restore, file: &str) -> String {
 /// Everything that the children are made of.
 #[derive(Debug)]
 pub(crate) struct Workload<'a> {
-    pub(crate) restore: &'a Restore,
-    pub(crate) namespace: &'a str,
-    pub(crate) fields: &'a PodFields,
-    pub(crate) resolved: &'a Resolved,
-    pub(crate) claims: &'a Claims,
+    pub(crate) children: Children<'a, Restore>,
     /// The claim for the report.
     pub(crate) report: Option<&'a str>,
     pub(crate) run: &'a str,
-    pub(crate) image: &'a Image,
 }
 
 impl Workload<'_> {
     pub(crate) fn job_name(&self) -> String {
-        job_name(self.restore, &self.resolved.file)
-    }
-
-    fn labels(&self) -> BTreeMap<String, String> {
-        let mut labels = own_labels("restore");
-        labels.insert(
-            RESTORE_LABEL.to_owned(),
-            label_value(&self.restore.name_any()),
-        );
-        labels
-    }
-
-    fn metadata(&self) -> Value {
-        let mut labels = self.fields.labels.clone();
-        labels.extend(self.labels());
-        json!({
-            "name": self.job_name(),
-            "namespace": self.namespace,
-            "labels": labels,
-            "ownerReferences": [self.restore.controller_owner_ref(&())],
-        })
-    }
-
-    pub(crate) fn config_map(&self) -> Value {
-        json!({
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": self.metadata(),
-            "immutable": true,
-            "data": {"job.json": self.resolved.file},
-        })
+        let Children {
+            owner, prepared, ..
+        } = self.children;
+        job_name(owner, &prepared.resolved.file)
     }
 
     pub(crate) fn job(&self) -> Value {
@@ -89,19 +53,11 @@ impl Workload<'_> {
         }
         let job = self.job_name();
         let template = Template {
-            image: self.image,
-            fields: self.fields,
-            labels: self.labels(),
-            annotations: BTreeMap::new(),
             args,
-            job: &job,
-            needs: &self.resolved.needs,
-            storage: self.claims.storage.as_deref(),
             report: self.report,
-            single_node: &self.claims.single_node,
-            restart: "Never",
+            ..self.children.template(&job, "Never")
         };
-        let mut metadata = self.metadata();
+        let mut metadata = self.children.metadata(&job);
         metadata["annotations"] = json!({RUN: self.run});
         json!({
             "apiVersion": "batch/v1",

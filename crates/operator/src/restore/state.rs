@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use kube::ResourceExt as _;
 
-use crate::hindrance::Hindrance;
-use crate::kinds::{Job, Pod, true_condition};
-use crate::pod::trouble;
+use crate::kinds::{Job, Pod};
+use crate::pod::{Trouble, trouble};
 use crate::progress::WorkerStatus;
 use crate::resolve::Refusal;
 use crate::status::{Finding, Found, Status, Word};
@@ -57,9 +56,7 @@ pub(super) fn refused(refusal: &Refusal, jobs: &[Arc<Job>]) -> Finding {
             (false, "JobInitializing"),
         );
     }
-    let runs = jobs.iter().any(|job| {
-        true_condition(&job.status.conditions, "Failed").is_none() && job.spec.suspend != Some(true)
-    });
+    let runs = jobs.iter().any(|job| job.is_active());
     let reason = if runs { "JobRunning" } else { "JobFailed" };
     finding(
         Word::Invalid,
@@ -96,11 +93,11 @@ pub(super) fn initializing() -> Finding {
     )
 }
 
-pub(super) fn hindered(why: &Hindrance) -> Finding {
+pub(super) fn hindered(why: &str) -> Finding {
     finding(
         Word::Failed,
         "PodsNotCreated",
-        &why.0,
+        why,
         (false, "JobInitializing"),
     )
 }
@@ -109,12 +106,7 @@ pub(super) fn hindered(why: &Hindrance) -> Finding {
 pub(super) fn watched(pods: &[Arc<Pod>]) -> Finding {
     let running = pods.iter().find(|pod| pod.status.phase == "Running");
     if let Some(pod) = running {
-        let ready = pod
-            .status
-            .container_statuses
-            .first()
-            .is_some_and(|container| container.ready);
-        return match ready {
+        return match pod.is_ready() {
             true => finding(
                 Word::Restoring,
                 "Restoring",
@@ -129,9 +121,7 @@ pub(super) fn watched(pods: &[Arc<Pod>]) -> Finding {
             ),
         };
     }
-    let mut pods: Vec<_> = pods.iter().collect();
-    pods.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
-    match pods.iter().rev().find_map(|pod| trouble(pod)) {
+    match last_trouble(pods) {
         Some(trouble) => {
             let message = format!("{}; it is tried again", trouble.message);
             finding(Word::Failed, trouble.reason, &message, (false, "JobFailed"))
@@ -140,11 +130,21 @@ pub(super) fn watched(pods: &[Arc<Pod>]) -> Finding {
     }
 }
 
-/// The Job has failed for good.
-pub(super) fn failed(job: &Job, pods: &[Arc<Pod>], before: Option<&Status>) -> Finding {
+/// Pods, the newest last.
+pub(super) fn by_age(pods: &[Arc<Pod>]) -> Vec<&Arc<Pod>> {
     let mut pods: Vec<_> = pods.iter().collect();
     pods.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
-    let last = pods.iter().rev().find_map(|pod| trouble(pod));
+    pods
+}
+
+/// What is wrong with the newest pod that something is wrong with.
+fn last_trouble(pods: &[Arc<Pod>]) -> Option<Trouble> {
+    by_age(pods).into_iter().rev().find_map(|pod| trouble(pod))
+}
+
+/// The Job has failed for good.
+pub(super) fn failed(job: &Job, pods: &[Arc<Pod>], before: Option<&Status>) -> Finding {
+    let last = last_trouble(pods);
     let remedy = match before.map_or(0, Status::restored) {
         0 => "when it is mended, set spec.enabled to false and to true again, or delete the Job"
             .to_owned(),
@@ -155,8 +155,7 @@ pub(super) fn failed(job: &Job, pods: &[Arc<Pod>], before: Option<&Status>) -> F
     let (reason, message) = match last {
         Some(trouble) => (trouble.reason, trouble.message),
         None => {
-            let said = true_condition(&job.status.conditions, "Failed")
-                .map(|condition| condition.message.clone());
+            let said = job.is("Failed").map(|condition| condition.message.as_str());
             let said = said.unwrap_or_default();
             // Its pods are gone; what they said stands in the status already.
             let known = before
@@ -234,7 +233,7 @@ pub(super) fn done(stage: Stage<'_>) -> Finding {
                 true => vec!["the specification was changed after the restore was done; it does not run again, make a new Restore".to_owned()],
                 false => Vec::new(),
             };
-            let mut finding = crate::notes::with_notes(finding, &notes);
+            let mut finding = finding.with_notes(&notes);
             if let Some(mapping) = before.condition(MAPPING) {
                 finding = finding.with(Found::new(
                     MAPPING,
@@ -277,34 +276,19 @@ pub(super) fn mapping(refusal: Option<&Refusal>) -> Option<Found> {
 }
 
 /// A trouble that the worker tells of itself, while it goes on trying.
-pub(super) fn with_worker(found: Finding, workers: &[WorkerStatus]) -> Finding {
-    let message = workers.iter().find_map(WorkerStatus::in_trouble);
-    match (found.word, message) {
-        (Word::Restoring, Some(message)) => {
-            let mut told = finding(
-                Word::Restoring,
-                "WorkerInTrouble",
-                message,
-                (false, "JobRunning"),
-            );
-            told.conditions.extend(found.conditions.into_iter().skip(3));
-            told
-        }
-        (Word::Initializing, Some(message)) => {
-            let mut told = finding(
-                Word::Initializing,
-                "WorkerInTrouble",
-                message,
-                (false, "JobInitializing"),
-            );
-            told.conditions.extend(found.conditions.into_iter().skip(3));
-            told
-        }
-        _ => found,
+pub(super) fn with_worker(mut found: Finding, workers: &[WorkerStatus]) -> Finding {
+    if let (Word::Restoring | Word::Initializing, Some(message)) = (
+        found.word,
+        workers.iter().find_map(WorkerStatus::in_trouble),
+    ) {
+        let reason = match found.word {
+            Word::Restoring => "JobRunning",
+            _ => "JobInitializing",
+        };
+        let told = finding(found.word, "WorkerInTrouble", message, (false, reason));
+        // Those of every finding come first.
+        let own = told.conditions.len();
+        found.conditions.splice(..own, told.conditions);
     }
-}
-
-/// What a worker that is done left as its last words, if it left any that can be read.
-pub(super) fn last_words(text: &str) -> Option<WorkerStatus> {
-    serde_json::from_str(text.trim()).ok()
+    found
 }
