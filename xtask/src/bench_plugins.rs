@@ -95,15 +95,17 @@ fn table(measured: &[(String, Value)]) -> Result<String> {
         let _ = write!(text, " {} |", kind["records"].as_str().unwrap_or_default());
     }
     text.push_str(
-        " compile, ms | from the cache, ms | start, ms | memory, MiB | growth in 10,000 calls, KiB |\n|---|",
+        " all cores, × one | compile, ms | from the cache, ms | start, ms | memory, MiB | growth in 10,000 calls, KiB | not accepted |\n|---|",
     );
-    text.push_str(&"---:|".repeat(kinds.len() + 5));
+    text.push_str(&"---:|".repeat(kinds.len() + 7));
     text.push('\n');
     for (name, view) in measured {
         let _ = write!(text, "| {name} |");
         for row in rows(view) {
             let _ = write!(text, " {:.0} |", row["nsPerRecord"].as_f64().unwrap_or(0.0));
         }
+        let speedup = view["parallel"]["timesOne"].as_f64().unwrap_or(0.0);
+        let _ = write!(text, " {speedup:.2} |");
         for name in ["compileMs", "loadMs", "startMs"] {
             match view[name].as_f64() {
                 Some(time) => _ = write!(text, " {time:.2} |"),
@@ -113,7 +115,8 @@ fn table(measured: &[(String, Value)]) -> Result<String> {
         let bytes = |name: &str| view["memory"][name].as_f64().unwrap_or(0.0);
         let memory = bytes("atEndBytes") / f64::from(1 << 20);
         let growth = bytes("growthPer10000CallsBytes") / f64::from(1 << 10);
-        let _ = writeln!(text, " {memory:.1} | {growth:.0} |");
+        let failed = view["memory"]["notAccepted"].as_u64().unwrap_or(0);
+        let _ = writeln!(text, " {memory:.1} | {growth:.0} | {failed} |");
     }
     Ok(text)
 }
@@ -128,7 +131,8 @@ mod tests {
             serde_json::json!({
                 "rows": [{"records": "0 B, 0 headers", "nsPerRecord": ns}, {"records": "1.0 KiB, 6 headers", "nsPerRecord": 2.0 * ns}],
                 "compileMs": compile, "loadMs": 0.4, "startMs": 0.02,
-                "memory": {"atEndBytes": 1_572_864, "growthPer10000CallsBytes": 65536}
+                "parallel": {"timesOne": 1.9},
+                "memory": {"notAccepted": 0, "atEndBytes": 1_572_864, "growthPer10000CallsBytes": 65536}
             })
         };
         let measured = [
@@ -137,10 +141,10 @@ mod tests {
         ];
         assert_eq!(
             table(&measured).unwrap(),
-            "| ns a record | 0 B, 0 headers | 1.0 KiB, 6 headers | compile, ms | from the cache, ms | start, ms | memory, MiB | growth in 10,000 calls, KiB |\n\
-             |---|---:|---:|---:|---:|---:|---:|---:|\n\
-             | Rust | 700 | 1400 | 20.50 | 0.40 | 0.02 | 1.5 | 64 |\n\
-             | Python | 20000 | 40000 | – | 0.40 | 0.02 | 1.5 | 64 |\n"
+            "| ns a record | 0 B, 0 headers | 1.0 KiB, 6 headers | all cores, × one | compile, ms | from the cache, ms | start, ms | memory, MiB | growth in 10,000 calls, KiB | not accepted |\n\
+             |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n\
+             | Rust | 700 | 1400 | 1.90 | 20.50 | 0.40 | 0.02 | 1.5 | 64 | 0 |\n\
+             | Python | 20000 | 40000 | 1.90 | – | 0.40 | 0.02 | 1.5 | 64 | 0 |\n"
         );
     }
 }

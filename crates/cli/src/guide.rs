@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use armory_resources::{Bindings, Resource, ResourceSet};
+use armory_testkit::guide::blocks;
 use clap::Parser as _;
 
 use crate::args::Arguments;
@@ -19,24 +20,6 @@ fn pages() -> Vec<PathBuf> {
     pages.sort();
     assert!(pages.len() >= 8, "{pages:?}");
     pages
-}
-
-/// The fenced blocks of a page with their languages.
-fn blocks(text: &str) -> Vec<(String, String)> {
-    let mut blocks = Vec::new();
-    let mut open: Option<(String, String)> = None;
-    for line in text.lines() {
-        match (line.strip_prefix("```"), &mut open) {
-            (Some(language), None) => open = Some((language.to_owned(), String::new())),
-            (Some(_), Some(_)) => blocks.extend(open.take()),
-            (None, Some((_, body))) => {
-                body.push_str(line);
-                body.push('\n');
-            }
-            (None, None) => {}
-        }
-    }
-    blocks
 }
 
 /// The words of a shell command, up to a pipe, a redirection or a comment.
@@ -79,10 +62,10 @@ fn the_commands_of_the_guide_are_taken() {
     let mut count = 0;
     for page in pages() {
         let text = fs::read_to_string(&page).expect("readable");
-        for (language, block) in blocks(&text) {
-            for command in commands(&block) {
+        for block in blocks(&text) {
+            for command in commands(&block.text) {
                 // Usage lines have placeholders.
-                if language == "text" && command.iter().any(|word| word.contains(['<', '['])) {
+                if block.info == "text" && command.iter().any(|word| word.contains(['<', '['])) {
                     continue;
                 }
                 if let Err(error) = Arguments::try_parse_from(&command) {
@@ -105,12 +88,10 @@ fn the_documents_of_the_guide_are_sound() {
     let mut count = 0;
     for page in pages() {
         let text = fs::read_to_string(&page).expect("readable");
-        for (_, block) in blocks(&text)
-            .into_iter()
-            .filter(|(language, _)| language == "yaml")
-        {
+        let blocks = blocks(&text).into_iter();
+        for block in blocks.filter(|block| block.info == "yaml") {
             let name = page.display().to_string();
-            let set = ResourceSet::read([(name.as_str(), block.as_str())]);
+            let set = ResourceSet::read([(name.as_str(), block.text.as_str())]);
             let is_restore = |resource: &Resource| matches!(resource, Resource::Restore(_));
             let result = if set.resources().any(|(_, resource)| is_restore(resource)) {
                 set.restore_jobs(&bindings).map(|jobs| jobs.notes)

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use armory_testkit::guests::{self, Language, World};
+use armory_testkit::guide::{Block, blocks};
 
 /// Commands that cannot be had everywhere, and what is run in their place.
 ///
@@ -24,37 +25,6 @@ const SUBSTITUTES: [(&str, &str); 1] = [(
      CARGO_BUILD_TARGET=wasm32-unknown-unknown CARGO_UNSTABLE_BUILD_STD=std,panic_abort \
      CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=/usr/bin/wasm-ld-19",
 )];
-
-/// A block of a guide.
-#[derive(Debug)]
-struct Block {
-    /// What stands behind the fence.
-    info: String,
-    text: String,
-}
-
-fn blocks(guide: &str) -> Vec<Block> {
-    let mut blocks = Vec::new();
-    let mut open: Option<Block> = None;
-    for line in guide.lines() {
-        match (line.strip_prefix("```"), &mut open) {
-            (Some(info), None) => {
-                open = Some(Block {
-                    info: info.to_owned(),
-                    text: String::new(),
-                });
-            }
-            (Some(_), Some(_)) => blocks.extend(open.take()),
-            (None, Some(block)) => {
-                block.text.push_str(line);
-                block.text.push('\n');
-            }
-            (None, None) => {}
-        }
-    }
-    assert!(open.is_none(), "a block is not closed");
-    blocks
-}
 
 /// A shell script of all blocks of commands, the output of each in a file of its own.
 fn script(blocks: &[Block]) -> String {

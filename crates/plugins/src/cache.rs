@@ -16,8 +16,8 @@ use wasmtime::{Engine, Result};
 
 use crate::HostError;
 
-/// Length of the digest that a file begins with. What follows is what wasmtime serialised.
-const DIGEST_LEN: usize = 32;
+/// A file begins with a digest (BLAKE3: it is computed at every start, and of megabytes). What follows is what wasmtime serialised.
+const DIGEST_LEN: usize = blake3::OUT_LEN;
 
 /// A folder of compiled components.
 #[derive(Debug)]
@@ -64,7 +64,8 @@ impl Cache {
             Ok(_) => return Err(refused("it belongs to another user".into())),
             Err(error) => return Err(refused(format!("it cannot be written to: {error}"))),
         }
-        let mut hasher = Sha256Hasher(Sha256::new());
+        // With the digest that files begin with, so that those of another one are not looked at.
+        let mut hasher = Sha256Hasher(Sha256::new_with_prefix("blake3"));
         engine.precompile_compatibility_hash().hash(&mut hasher);
         let compiler = crate::host::hex(&hasher.0.finalize()[..16]);
         Ok(Self {
@@ -112,7 +113,7 @@ impl Cache {
         let Some((digest, code)) = file.split_at_checked(DIGEST_LEN) else {
             return Err("it is too short".into());
         };
-        if digest != Sha256::digest(code).as_slice() {
+        if blake3::hash(code).as_bytes() != digest {
             return Err("its digest does not match".into());
         }
         // SAFETY: `deserialize` runs what it is given as machine code, so it must be what `serialize` made. It is:
@@ -139,7 +140,7 @@ impl Cache {
             .mode(0o600)
             .open(&unfinished)
             .and_then(|mut file| {
-                file.write_all(&Sha256::digest(code))?;
+                file.write_all(blake3::hash(code).as_bytes())?;
                 file.write_all(code)
             })
             .and_then(|()| fs::rename(&unfinished, path));

@@ -106,7 +106,9 @@ supervise apiserver kube-apiserver --etcd-servers=http://127.0.0.1:2379 \
   --service-account-issuer=https://kubernetes.default.svc.cluster.local \
   --service-account-key-file=accounts.pub --service-account-signing-key-file=accounts.key \
   --service-cluster-ip-range=10.96.0.0/16 --authorization-mode=Node,RBAC \
-  --enable-admission-plugins=NodeRestriction --profiling=false --shutdown-delay-duration=0
+  --enable-admission-plugins=NodeRestriction,OwnerReferencesPermissionEnforcement \
+  --audit-policy-file="$STATE/conf/audit.yaml" --audit-log-path="$STATE/log/audit.log" \
+  --profiling=false --shutdown-delay-duration=0
 (
   until_true ctr version
   ctr --namespace k8s.io images import "$PROGRAMS/pause.tar" > "$STATE/log/import.log" 2>&1

@@ -27,6 +27,7 @@ pub mod cache;
 pub mod certificates;
 pub mod gcs;
 pub mod guests;
+pub mod guide;
 mod http;
 pub mod image;
 pub mod java;

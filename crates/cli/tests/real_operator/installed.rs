@@ -10,8 +10,8 @@ use armory_testkit::kubernetes::{Cluster, Namespace};
 use armory_testkit::{Kafka, cache};
 use serde_json::Value;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_armory");
-const CHART: &str = "../../charts/armory";
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_armory");
+pub(crate) const CHART: &str = "../../charts/armory";
 
 /// A namespace with an operator, which has the rights of the chart and no others.
 pub(crate) struct Installed<'c> {

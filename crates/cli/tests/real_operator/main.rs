@@ -2,7 +2,9 @@
 #![cfg(feature = "real")]
 
 mod documented;
+mod guides;
 mod installed;
 mod quiet;
+mod rights;
 mod troubles;
 mod workers;

@@ -48,7 +48,7 @@ pub(crate) async fn reconcile(restore: Arc<Restore>, context: Arc<Context>) -> O
         return complete(&restore, &context, job).await;
     }
     let (wanted, mapping) = wanted(&restore, &context).await?;
-    let step = decide(&restore, wanted, &jobs, &pods);
+    let step = decide(&restore, &context, wanted, &jobs, &pods);
     let found = carry_out(&restore, &context, &step, &pods).await?;
     let found = match mapping {
         Some(mapping) => found.with(mapping),
@@ -123,7 +123,13 @@ enum Step {
     },
 }
 
-fn decide(restore: &Restore, wanted: Wanted, jobs: &[Arc<Job>], pods: &[Arc<Pod>]) -> Step {
+fn decide(
+    restore: &Restore,
+    context: &Context,
+    wanted: Wanted,
+    jobs: &[Arc<Job>],
+    pods: &[Arc<Pod>],
+) -> Step {
     let (enabled, run) = match wanted {
         Wanted::Draft if jobs.is_empty() => return Step::Nothing(state::draft()),
         Wanted::Draft => {
@@ -154,7 +160,7 @@ fn decide(restore: &Restore, wanted: Wanted, jobs: &[Arc<Job>], pods: &[Arc<Pod>
             job: jobs.first().cloned(),
         };
     }
-    let name = render::job_name(restore, &run.prepared.resolved.file);
+    let name = workload(restore, context, &run).job_name();
     let current = jobs.iter().find(|job| job.name_any() == name);
     let others: Vec<_> = jobs
         .iter()
@@ -181,6 +187,20 @@ fn decide(restore: &Restore, wanted: Wanted, jobs: &[Arc<Job>], pods: &[Arc<Pod>
             run,
             job: Arc::clone(job),
         },
+    }
+}
+
+fn workload<'a>(restore: &'a Restore, context: &'a Context, run: &'a Run) -> Workload<'a> {
+    Workload {
+        children: Children {
+            owner: restore,
+            label: RESTORE_LABEL,
+            component: "restore",
+            prepared: &run.prepared,
+            image: &context.settings.image,
+        },
+        report: run.report.as_deref(),
+        run: &run.run,
     }
 }
 
@@ -216,17 +236,7 @@ async fn carry_out(
             state::clearing()
         }
         Step::Run { run } => {
-            let workload = Workload {
-                children: Children {
-                    owner: restore,
-                    label: RESTORE_LABEL,
-                    component: "restore",
-                    prepared: &run.prepared,
-                    image: &context.settings.image,
-                },
-                report: run.report.as_deref(),
-                run: &run.run,
-            };
+            let workload = workload(restore, context, run);
             let (children, name) = (&workload.children, workload.job_name());
             children.apply_job(context, &name).await?;
             writer

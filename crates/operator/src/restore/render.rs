@@ -13,14 +13,6 @@ const MOST_FAILURES: i32 = 1_000_000;
 /// Exit codes after which another try is of no use (docs/guide/exit-codes.md).
 const FINAL_EXIT_CODES: [i32; 4] = [2, 3, 4, 5];
 
-/// The name of the Job and of its ConfigMap: another job is another name.
-pub(crate) fn job_name(restore: &Restore, file: &str) -> String {
-    child(
-        &restore.name_any(),
-        &format!("-{}", short_hash(file.as_bytes())),
-    )
-}
-
 /// Everything that the children are made of.
 #[derive(Debug)]
 pub(crate) struct Workload<'a> {
@@ -31,14 +23,19 @@ pub(crate) struct Workload<'a> {
 }
 
 impl Workload<'_> {
+    /// The name of the Job and of its ConfigMap. Another job, or pods that are made otherwise, have another name, because the pods of a
+    /// Job cannot be changed.
     pub(crate) fn job_name(&self) -> String {
         let Children {
             owner, prepared, ..
         } = self.children;
-        job_name(owner, &prepared.resolved.file)
+        let template = self.template("").to_string();
+        let content = [prepared.resolved.file.as_bytes(), template.as_bytes()].concat();
+        child(&owner.name_any(), &format!("-{}", short_hash(&content)))
     }
 
-    pub(crate) fn job(&self) -> Value {
+    /// The pod that runs a job.
+    fn template(&self, job: &str) -> Value {
         let mut args = [
             "restore",
             "--job",
@@ -51,12 +48,16 @@ impl Workload<'_> {
         if self.report.is_some() {
             args.extend(["--report-fallback".to_owned(), REPORTS.to_owned()]);
         }
-        let job = self.job_name();
-        let template = Template {
+        Template {
             args,
             report: self.report,
-            ..self.children.template(&job, "Never")
-        };
+            ..self.children.template(job, "Never")
+        }
+        .render()
+    }
+
+    pub(crate) fn job(&self) -> Value {
+        let job = self.job_name();
         let mut metadata = self.children.metadata(&job);
         metadata["annotations"] = json!({RUN: self.run});
         json!({
@@ -74,7 +75,7 @@ impl Workload<'_> {
                         "containerName": "armory", "operator": "In", "values": FINAL_EXIT_CODES}},
                     {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
                 ]},
-                "template": template.render(),
+                "template": self.template(&job),
             },
         })
     }

@@ -5,6 +5,8 @@
 
 mod oci;
 
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,6 +14,9 @@ use anyhow::{Context, Result};
 
 use crate::cache;
 pub use oci::{Image, layer};
+
+/// Of Debian's package busybox-static: it needs no libraries.
+pub(crate) const BUSYBOX: &str = "/bin/busybox";
 
 /// Where the command lies in its image.
 const BINARY: &str = "usr/local/bin/armory";
@@ -54,6 +59,25 @@ pub fn armory(repository: &Path, binary: &Path, version: &str, name: &str) -> Re
     })
 }
 
+/// An image with a shell, `tar`, `sleep` and what else Debian's busybox has, for pods that users fill a volume with.
+pub fn busybox(name: &str) -> Result<Image> {
+    let root = tempfile::tempdir()?;
+    let bin = root.path().join("bin");
+    fs::create_dir(&bin)?;
+    fs::copy(BUSYBOX, bin.join("busybox"))
+        .with_context(|| format!("cannot read {BUSYBOX}: `cargo xtask setup` installs it"))?;
+    for applet in ["sh", "sleep", "tar"] {
+        symlink("busybox", bin.join(applet))?;
+    }
+    Ok(Image {
+        name: name.to_owned(),
+        entrypoint: vec!["/bin/sh".to_owned()],
+        env: vec!["PATH=/bin".to_owned()],
+        layers: vec![layer(root.path(), |_| true)?],
+        ..Image::default()
+    })
+}
+
 /// The checkout that this runs in: tests run in their package's folder, chores in the checkout's own.
 pub fn repository() -> Result<PathBuf> {
     let here = std::env::current_dir()?;
@@ -66,7 +90,6 @@ pub fn repository() -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::fs;
 
     use super::*;
 

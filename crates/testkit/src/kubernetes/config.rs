@@ -69,6 +69,7 @@ pub(super) fn write(state: &Path, name: &str, port: u16) -> Result<()> {
             .replace("PAUSE", PAUSE_IMAGE)
     };
     for (file, text) in [
+        ("audit.yaml", AUDIT),
         ("containerd.toml", CONTAINERD),
         ("kubelet.yaml", KUBELET),
         ("proxy.yaml", PROXY),
@@ -110,6 +111,16 @@ current-context: {name}
         encode(&user.key),
     )
 }
+
+/// What pods ask of the API, for [`super::Cluster::requests_of`]; not what the control plane asks of itself.
+const AUDIT: &str = "apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- {level: None, userGroups: ['system:serviceaccounts:kube-system']}
+- {level: Metadata, userGroups: ['system:serviceaccounts']}
+- {level: None}
+";
 
 /// Lowering a process's score for the killer of memory hogs takes a capability that a container may lack; then runc ends with
 /// "can't get final child's PID from pipe: EOF" unless it is told not to.

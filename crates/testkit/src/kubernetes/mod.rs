@@ -20,6 +20,7 @@
 //! There is no name server: pods use addresses, or the variables of Services. `172.30.0.1` is the node; `172.30.0.2` is the
 //! machine that the tests run on, whose servers on loopback pods reach there by their ports ([`forward_in`]).
 
+mod audit;
 mod config;
 mod forward;
 mod namespace;
@@ -37,6 +38,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::Pid;
 
 use crate::{cache, image};
+pub use audit::Request;
 pub use forward::Forward;
 pub use namespace::Namespace;
 pub use programs::{HELM_VERSION, PACKAGES, VERSION, programs};
@@ -215,6 +217,13 @@ impl Cluster {
         self.told(cache::run(&mut command)).map(drop)
     }
 
+    /// Gives an image that the node knows another name.
+    pub fn tag_image(&self, name: &str, other: &str) -> Result<()> {
+        let mut command = self.inside(&["--mount", "--net"], "ctr");
+        command.args(["--namespace", "k8s.io", "images", "tag", name, other]);
+        self.told(cache::run(&mut command)).map(drop)
+    }
+
     /// Makes an image of a build of the command, loads it, unless the very same has been loaded already, and returns its name.
     ///
     /// Tests give `env!("CARGO_BIN_EXE_armory")`, or wherever else a binary is.
@@ -245,6 +254,12 @@ impl Cluster {
     /// A command that runs in the cluster's network, with the machine's files: it reaches every pod and every Service.
     pub fn exec(&self, program: impl AsRef<OsStr>) -> Command {
         self.inside(&["--net"], program)
+    }
+
+    /// What a user has asked of the API since the cluster was started, such as `system:serviceaccount:NAMESPACE:NAME`. Only
+    /// pods' accounts are listened to.
+    pub fn requests_of(&self, user: &str) -> Result<Vec<Request>> {
+        self.told(audit::requests_of(&self.logs().join("audit.log"), user))
     }
 
     fn inside(&self, namespaces: &[&str], program: impl AsRef<OsStr>) -> Command {

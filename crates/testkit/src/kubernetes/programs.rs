@@ -18,7 +18,8 @@ pub const VERSION: &str = "v1.34.4";
 pub const HELM_VERSION: &str = "v4.0.5";
 
 /// What Debian calls the packages that a node needs.
-pub const PACKAGES: [&str; 7] = [
+pub const PACKAGES: [&str; 8] = [
+    "busybox-static",
     "containerd",
     "runc",
     "containernetworking-plugins",
@@ -29,7 +30,8 @@ pub const PACKAGES: [&str; 7] = [
 ];
 
 /// What those packages bring, as far as it is needed here.
-const INSTALLED: [&str; 10] = [
+const INSTALLED: [&str; 11] = [
+    image::BUSYBOX,
     "/usr/bin/containerd",
     "/usr/bin/ctr",
     "/usr/sbin/runc",

@@ -65,6 +65,7 @@ pub(super) fn run(
         .iter()
         .map(|(name, records)| measure(name, &chain, records, time))
         .collect::<anyhow::Result<Vec<_>>>()?;
+    let parallel = together(&chain, &of_growth, time)?;
     // A chain of its own, so that the instance is a fresh one.
     let mut fresh = Trial::new(&arguments.run, &of_growth)?;
     let chain = fresh.chain(&topic, |_, _| {})?;
@@ -85,6 +86,7 @@ pub(super) fn run(
         load_ms: took(again, true),
         start_ms: milliseconds(start),
         rows: measured,
+        parallel,
         calls: counters.calls,
         faults: counters.faults,
         recycles: counters.recycles + fresh.counters().recycles,
@@ -123,6 +125,7 @@ struct View {
     /// To have an instance, `init` included.
     start_ms: f64,
     rows: Vec<Row>,
+    parallel: Parallel,
     calls: u64,
     faults: u64,
     /// Instances replaced because of their age or size.
@@ -142,16 +145,70 @@ struct Row {
     not_accepted: u64,
 }
 
+/// How much faster several partitions are than one.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Parallel {
+    /// One for every core that the process may use, each with an instance of its own.
+    threads: usize,
+    /// Records a second of all of them, divided by those of one alone.
+    times_one: f64,
+}
+
 /// What became of an instance's memory.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Memory {
     calls: u64,
+    not_accepted: u64,
     at_start_bytes: u64,
     at_end_bytes: u64,
     /// How much it grew in every 10,000 calls of the second half.
     growth_per_10000_calls_bytes: u64,
     leaks: bool,
+}
+
+/// One thread and all of them by turns, so that what else the machine does is shared by both; the best of each counts.
+fn together(chain: &Chain, records: &[TestRecord], time: Duration) -> anyhow::Result<Parallel> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let (mut one, mut all) = (0.0_f64, 0.0_f64);
+    for _ in 0..ROUNDS {
+        one = one.max(rate(chain, records, time / ROUNDS, 1)?);
+        all = all.max(rate(chain, records, time / ROUNDS, threads)?);
+    }
+    Ok(Parallel {
+        threads,
+        times_one: all / one,
+    })
+}
+
+/// Records a second that so many threads hand over together.
+fn rate(
+    chain: &Chain,
+    records: &[TestRecord],
+    time: Duration,
+    threads: usize,
+) -> anyhow::Result<f64> {
+    let rate_of_one = || -> anyhow::Result<f64> {
+        let mut lease = chain.lease()?;
+        let (mut done, began) = (0u64, Instant::now());
+        while began.elapsed() < time {
+            for record in records {
+                black_box(hand_over(&mut lease, black_box(record))?);
+            }
+            done += records.len() as u64;
+        }
+        Ok(done as f64 / began.elapsed().as_secs_f64())
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(rate_of_one)).collect();
+        let rates = workers.into_iter().map(|worker| {
+            worker
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        rates.sum()
+    })
 }
 
 fn measure(
@@ -195,11 +252,12 @@ fn grow(chain: &Chain, records: &[TestRecord], calls: u64) -> anyhow::Result<Mem
     let mut lease = chain.lease()?;
     let at_start_bytes = lease.memory_bytes();
     let mut last = at_start_bytes;
-    let mut growth = 0;
+    let (mut growth, mut not_accepted) = (0, 0);
     let calls = calls.max(2);
     let second_half = calls / 2;
     for (number, record) in (0..calls).zip(records.iter().cycle()) {
-        hand_over(&mut lease, record)?;
+        let tried = hand_over(&mut lease, record)?;
+        not_accepted += u64::from(matches!(tried, Tried::Failed { .. }));
         let bytes = lease.memory_bytes();
         if number >= second_half {
             growth += bytes.saturating_sub(last);
@@ -209,6 +267,7 @@ fn grow(chain: &Chain, records: &[TestRecord], calls: u64) -> anyhow::Result<Mem
     let measured = calls - second_half;
     Ok(Memory {
         calls,
+        not_accepted,
         at_start_bytes,
         at_end_bytes: last,
         growth_per_10000_calls_bytes: u64::try_from(
@@ -239,8 +298,16 @@ impl View {
             let _ = writeln!(text, "loading it from the cache took {time:.1} ms");
         }
         let _ = writeln!(text, "starting an instance took {:.2} ms", self.start_ms);
+        let Parallel { threads, times_one } = self.parallel;
+        if threads > 1 {
+            let _ = writeln!(
+                text,
+                "{threads} partitions on {threads} cores are {times_one:.2} times as fast as one"
+            );
+        }
         let Memory {
             calls,
+            not_accepted,
             at_start_bytes,
             at_end_bytes,
             growth_per_10000_calls_bytes,
@@ -261,6 +328,7 @@ impl View {
             );
         }
         let failed: u64 = self.rows.iter().map(|row| row.not_accepted).sum();
+        let failed = failed + not_accepted;
         if failed > 0 {
             let _ = writeln!(text, "{} records were not accepted", count(failed));
         }
