@@ -62,7 +62,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{/* What the operator may do where it looks for resources. It cannot read Secrets: pods mount them by name. */}}
 {{- define "armory.rules" -}}
-# Everything is watched, and nothing is looked up one by one.
+# Everything is watched, and none of these is looked up one by one.
 - apiGroups: [kannika.io]
   resources: [backups, restores, storages, eventhubs, credentials, schemaregistrybackups, schemaregistryrestores]
   verbs: [list, watch]
@@ -77,13 +77,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [kannika.io]
   resources: [backups/finalizers, restores/finalizers, storages/finalizers]
   verbs: [update]
-# Those of Backups are deleted by the cluster, with the Backup.
+# Those of Backups are deleted by the cluster, with the Backup. Before one is made, it is looked whether somebody else's has its name.
 - apiGroups: [apps]
   resources: [statefulsets]
-  verbs: [list, watch, create, patch]
+  verbs: [get, list, watch, create, patch]
 - apiGroups: [""]
   resources: [services]
-  verbs: [list, watch, create, patch]
+  verbs: [get, list, watch, create, patch]
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [list, watch, create, patch, delete]

@@ -8,6 +8,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, ValidationDirective};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde_json::{Value, json};
 
+use crate::children::owned;
 use crate::kinds::{Subject, Watched};
 use crate::names::{FIELD_MANAGER, short_hash};
 use crate::status::Status;
@@ -54,6 +55,20 @@ impl Writer {
         let api: Api<k8s_openapi::api::core::v1::ConfigMap> =
             Api::namespaced(self.client.clone(), namespace);
         api.get_opt(name).await
+    }
+
+    /// Whether there is an object of a name that was not made for `owner`.
+    pub(crate) async fn is_anothers<K>(
+        &self,
+        namespace: &str,
+        name: &str,
+        owner: &impl Resource,
+    ) -> kube::Result<bool>
+    where
+        K: Watched + Resource<Scope = NamespaceResourceScope>,
+    {
+        let found = self.api::<K>(namespace).get_metadata_opt(name).await?;
+        Ok(found.is_some_and(|found| !owned(&found, owner)))
     }
 
     /// Makes an object what `value` says. Costs nothing where it was made so and nobody changed it since.

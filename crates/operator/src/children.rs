@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::kinds::{ConfigMap, Subject};
 use crate::names::{MANAGED_BY, label_value};
 use crate::pod::{Image, PodFields, Template};
+use crate::reason::Reason;
 use crate::resolve::{Refusal, Related, Resolved, resolve};
 use crate::world::{find, labelled};
 
@@ -36,7 +37,7 @@ impl Prepared {
         file: impl FnOnce(J) -> JobFile,
     ) -> Result<Prepared, Refusal> {
         let fields = PodFields::of_spec(object.spec())
-            .map_err(|message| Refusal::new("InvalidSpec", message))?;
+            .map_err(|message| Refusal::new(Reason::InvalidSpec, message))?;
         let resolved = resolve(object, related, jobs, file)?;
         let namespace = object.namespace().unwrap_or_default();
         let claims = claims::look(&context.world, &namespace, &resolved.needs, report)?;

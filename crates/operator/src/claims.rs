@@ -4,6 +4,7 @@ use armory_resources::Needs;
 use kube::ResourceExt as _;
 
 use crate::names::{STORAGE_LABEL, label_value};
+use crate::reason::Reason;
 use crate::resolve::Refusal;
 use crate::world::{World, find, label};
 
@@ -31,7 +32,7 @@ pub(crate) fn look(
                 false => "a plugin's wasiPluginRef.claimName names it",
             };
             return Err(Refusal::new(
-                "ClaimNotFound",
+                Reason::ClaimNotFound,
                 format!(
                     "PersistentVolumeClaim {name} does not exist in namespace {namespace}, and {what}; create it"
                 ),
@@ -51,7 +52,7 @@ pub(crate) fn look(
             );
             return Err(Refusal {
                 is_passing: true,
-                ..Refusal::new("StorageNotReady", message)
+                ..Refusal::new(Reason::StorageNotReady, message)
             });
         };
         if !claim.is_shared() {

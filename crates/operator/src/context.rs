@@ -58,7 +58,7 @@ impl Context {
         let changed = before
             .and_then(|before| before.condition("Ready"))
             .is_none_or(|ready| {
-                ready.reason != reason
+                ready.reason != reason.as_str()
                     || (finding.word.is_bad() && ready.message != bounded(sentence))
             });
         if changed {
@@ -74,7 +74,7 @@ impl Context {
                     true => EventType::Warning,
                     false => EventType::Normal,
                 },
-                reason: reason.to_owned(),
+                reason: reason.to_string(),
                 note: Some(bounded(sentence)),
                 action: format!("{:?}", finding.word),
                 secondary: None,
@@ -116,7 +116,9 @@ pub(crate) fn progress(
                 .parse::<Timestamp>()
                 .map(|then| now.duration_since(then).as_secs());
             let due = age.map_or(true, |age| age >= PROGRESS_INTERVAL_SECONDS);
-            Some(if !same && due { new } else { old })
+            // Whether there is anything decides about a Restore, so that is known at once.
+            let first = old.records == 0 && new.records > 0;
+            Some(if !same && (due || first) { new } else { old })
         }
     }
 }

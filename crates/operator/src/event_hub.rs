@@ -7,6 +7,7 @@ use kube::runtime::controller::Action;
 
 use crate::context::{Context, Outcome};
 use crate::kinds::EventHub;
+use crate::reason::Reason;
 use crate::resolve::read_one;
 use crate::status::{DESCRIBED, Finding, Word};
 
@@ -15,7 +16,7 @@ pub(crate) async fn reconcile(hub: Arc<EventHub>, context: Arc<Context>) -> Outc
         return Ok(Action::await_change());
     }
     let found = match read_one(&*hub, |_| Some(())) {
-        Ok(_) => Finding::new(Word::Ready, true, "Ready", DESCRIBED),
+        Ok(_) => Finding::new(Word::Ready, true, Reason::Ready, DESCRIBED),
         Err(refusal) => refusal.finding(),
     };
     let properties = &hub.spec["kafka"]["properties"];

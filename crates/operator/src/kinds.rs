@@ -224,6 +224,11 @@ impl Pod {
         let container = self.status.container_statuses.first();
         container.is_some_and(|container| container.ready)
     }
+
+    /// Whether it has ended, in whatever way.
+    pub(crate) fn is_at_end(&self) -> bool {
+        matches!(self.status.phase.as_str(), "Failed" | "Succeeded")
+    }
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -19,6 +19,7 @@ mod lease;
 mod names;
 mod pod;
 mod progress;
+mod reason;
 mod registry;
 mod resolve;
 mod restore;

@@ -6,6 +6,7 @@ use kube::runtime::controller::Action;
 
 use crate::context::{Context, Outcome};
 use crate::kinds::{SchemaRegistryBackup, SchemaRegistryRestore, Subject};
+use crate::reason::Reason;
 use crate::resolve::read_one;
 use crate::status::{Finding, Found, Word};
 
@@ -14,8 +15,8 @@ pub(crate) async fn backup(backup: Arc<SchemaRegistryBackup>, context: Arc<Conte
     let found = with(
         found,
         "DeploymentReady",
-        "DeploymentDeleted",
-        "DeploymentError",
+        Reason::DeploymentDeleted,
+        Reason::DeploymentError,
     );
     context.report(&*backup, &found, |_| ()).await?;
     Ok(Action::await_change())
@@ -23,7 +24,12 @@ pub(crate) async fn backup(backup: Arc<SchemaRegistryBackup>, context: Arc<Conte
 
 pub(crate) async fn restore(restore: Arc<SchemaRegistryRestore>, context: Arc<Context>) -> Outcome {
     let found = look(&*restore, Word::Ready, "a restore of a schema registry");
-    let found = with(found, "JobCompleted", "JobInitializing", "JobFailed");
+    let found = with(
+        found,
+        "JobCompleted",
+        Reason::JobInitializing,
+        Reason::JobFailed,
+    );
     context.report(&*restore, &found, |_| ()).await?;
     Ok(Action::await_change())
 }
@@ -35,23 +41,22 @@ fn look<K: Subject + crate::resolve::Document>(object: &K, idle: Word, what: &st
     if Subject::spec(object)["enabled"] != true {
         let message =
             format!("spec.enabled is not true; {what} is not run by this version in any case");
-        return Finding::new(idle, false, "NotEnabled", message);
+        return Finding::new(idle, false, Reason::NotEnabled, message);
     }
     let message = format!(
         "{what} is not run by this version of Armory; the description is valid and is kept for one that does"
     );
-    Finding::new(Word::Error, false, "NotSupported", message)
+    Finding::new(Word::Error, false, Reason::NotSupported, message)
 }
 
 /// With the documented condition, and its reason where it is not enabled, or cannot run.
-fn with(
-    found: Finding,
-    condition: &'static str,
-    idle: &'static str,
-    error: &'static str,
-) -> Finding {
+fn with(found: Finding, condition: &'static str, idle: Reason, error: Reason) -> Finding {
     let (reason, message) = found.sentence();
-    let reason = if reason == "NotEnabled" { idle } else { error };
+    let reason = if reason == Reason::NotEnabled {
+        idle
+    } else {
+        error
+    };
     let condition = Found::new(condition, false, reason, message);
     found.with(condition)
 }

@@ -10,20 +10,21 @@ use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::kinds::{Credentials, Subject};
+use crate::reason::Reason;
 use crate::status::{Finding, Word};
 use crate::world::{World, find};
 
 /// Why there is no job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    pub(crate) reason: &'static str,
+    pub(crate) reason: Reason,
     pub(crate) message: String,
     /// What is missing is being made.
     pub(crate) is_passing: bool,
 }
 
 impl Refusal {
-    pub(crate) fn new(reason: &'static str, message: impl Into<String>) -> Refusal {
+    pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Refusal {
         Refusal {
             reason,
             message: message.into(),
@@ -67,7 +68,7 @@ impl Related {
                     "{kind} {name} does not exist in namespace {namespace}; create it, or change spec.{key}"
                 );
                 self.missing
-                    .get_or_insert_with(|| Refusal::new("NotFound", message));
+                    .get_or_insert_with(|| Refusal::new(Reason::NotFound, message));
             }
         }
     }
@@ -130,7 +131,7 @@ pub(crate) fn read_one<K: Document, T>(
     set.check()
         .map_err(|problems| refusal(&problems, &title(object)))?;
     let picked = set.resources().find_map(|(_, said)| pick(said));
-    picked.ok_or_else(|| Refusal::new("InvalidSpec", "spec: missing"))
+    picked.ok_or_else(|| Refusal::new(Reason::InvalidSpec, "spec: missing"))
 }
 
 /// The job of a Backup or a Restore: `jobs` makes those of a set of documents, `file` the file of one.
@@ -155,10 +156,13 @@ pub(crate) fn resolve<K: Document, J>(
     let notes = notes.map(|note| format!("{}: {}", note.path, note.message));
     let notes = notes.collect();
     let Some(job) = jobs.jobs.into_iter().next() else {
-        return Err(Refusal::new("InvalidSpec", "there is nothing to run"));
+        return Err(Refusal::new(Reason::InvalidSpec, "there is nothing to run"));
     };
     let file = serde_json::to_string_pretty(&file(job)).map_err(|error| {
-        Refusal::new("InvalidSpec", format!("its job cannot be written: {error}"))
+        Refusal::new(
+            Reason::InvalidSpec,
+            format!("its job cannot be written: {error}"),
+        )
     })?;
     Ok(Resolved {
         file,
@@ -178,7 +182,7 @@ fn title<K: Document>(object: &K) -> String {
 }
 
 fn refusal(problems: &Problems, title: &str) -> Refusal {
-    Refusal::new("InvalidSpec", problems.sentence(title))
+    Refusal::new(Reason::InvalidSpec, problems.sentence(title))
 }
 
 /// What is referred to by name at a path of a `spec`.
@@ -242,5 +246,46 @@ impl References {
             added.push(name);
         }
         related
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::EventHub;
+    use crate::world::store_of;
+
+    /// What is missing, of an EventHub and a Storage that have one name.
+    fn missing(references: &References, spec: &Value, hub: Option<Value>) -> String {
+        let world = World {
+            event_hubs: store_of::<EventHub>(hub),
+            ..World::empty()
+        };
+        let related = references.follow(&world, "n", spec);
+        related.missing.map(|missing| missing.message).unwrap()
+    }
+
+    /// A Restore reads what a Backup writes: there the Storage is the source.
+    #[test]
+    fn a_storage_and_an_event_hub_of_one_name_are_told_by_their_own_keys() {
+        let spec = json!({"source": "same", "sink": "same"});
+        let hub = json!({"metadata": {"name": "same", "namespace": "n"}, "spec": {}});
+        for (references, of_hub, of_storage) in [
+            (References::of_backup(&spec), "source", "sink"),
+            (References::of_restore(&spec), "sink", "source"),
+        ] {
+            assert_eq!(
+                missing(&references, &spec, None),
+                format!(
+                    "EventHub same does not exist in namespace n; create it, or change spec.{of_hub}"
+                )
+            );
+            assert_eq!(
+                missing(&references, &spec, Some(hub.clone())),
+                format!(
+                    "Storage same does not exist in namespace n; create it, or change spec.{of_storage}"
+                )
+            );
+        }
     }
 }

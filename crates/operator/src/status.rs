@@ -5,6 +5,8 @@ use std::fmt;
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::reason::Reason;
+
 /// The longest sentence in a status, in bytes. An object with a status has to stay small.
 const LONGEST_SENTENCE: usize = 1024;
 
@@ -121,6 +123,7 @@ pub(crate) const DESCRIBED: &str = "it is described completely; a Backup or a Re
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Finding {
     pub(crate) word: Word,
+    /// The first one is `Ready`.
     pub(crate) conditions: Vec<Found>,
 }
 
@@ -130,7 +133,7 @@ pub(crate) struct Found {
     pub(crate) kind: &'static str,
     /// `None` is Unknown.
     pub(crate) status: Option<bool>,
-    pub(crate) reason: &'static str,
+    pub(crate) reason: Reason,
     pub(crate) message: String,
 }
 
@@ -138,7 +141,7 @@ impl Found {
     pub(crate) fn new(
         kind: &'static str,
         status: impl Into<Option<bool>>,
-        reason: &'static str,
+        reason: Reason,
         message: impl Into<String>,
     ) -> Found {
         Found {
@@ -155,7 +158,7 @@ impl Finding {
     pub(crate) fn new(
         word: Word,
         ready: bool,
-        reason: &'static str,
+        reason: Reason,
         message: impl Into<String>,
     ) -> Finding {
         Finding {
@@ -174,14 +177,18 @@ impl Finding {
         if notes.is_empty() {
             return self;
         }
-        self.with(Found::new("Notes", true, "WorthKnowing", notes.join("; ")))
+        self.with(Found::new(
+            "Notes",
+            true,
+            Reason::WorthKnowing,
+            notes.join("; "),
+        ))
     }
 
     /// The sentence of the condition `Ready`.
-    pub(crate) fn sentence(&self) -> (&'static str, &str) {
-        self.conditions
-            .first()
-            .map_or(("", ""), |found| (found.reason, found.message.as_str()))
+    pub(crate) fn sentence(&self) -> (Reason, &str) {
+        let ready = &self.conditions[0];
+        (ready.reason, &ready.message)
     }
 
     /// The status that says so. A condition's transition time stays where its status stays.
@@ -205,7 +212,7 @@ impl Finding {
             Condition {
                 kind: found.kind.to_owned(),
                 status: status.to_owned(),
-                reason: found.reason.to_owned(),
+                reason: found.reason.to_string(),
                 message: bounded(&found.message),
                 last_transition_time: since.unwrap_or_else(|| seconds(now)),
                 observed_generation: generation,
@@ -255,18 +262,27 @@ mod tests {
 
     #[test]
     fn a_transition_is_a_change_of_status_only() {
-        let first =
-            Finding::new(Word::Initializing, false, "Starting", "a").status(None, Some(1), at(0));
+        let first = Finding::new(Word::Initializing, false, Reason::Starting, "a").status(
+            None,
+            Some(1),
+            at(0),
+        );
         assert_eq!(first.message, "⏳ Initializing");
-        let second =
-            Finding::new(Word::Error, false, "Broken", "b").status(Some(&first), Some(2), at(60));
+        let second = Finding::new(Word::Error, false, Reason::InvalidSpec, "b").status(
+            Some(&first),
+            Some(2),
+            at(60),
+        );
         assert_eq!(
             second.conditions[0].last_transition_time,
             "1970-01-01T00:00:00Z"
         );
         assert_eq!(second.conditions[0].message, "b");
-        let third =
-            Finding::new(Word::Streaming, true, "Fine", "c").status(Some(&second), Some(2), at(61));
+        let third = Finding::new(Word::Streaming, true, Reason::Streaming, "c").status(
+            Some(&second),
+            Some(2),
+            at(61),
+        );
         assert_eq!(
             third.conditions[0].last_transition_time,
             "1970-01-01T00:01:01Z"
@@ -280,7 +296,8 @@ mod tests {
             location: Some("s3://b".into()),
             ..Status::default()
         };
-        let after = Finding::new(Word::Done, true, "Done", "").status(Some(&before), None, at(0));
+        let after =
+            Finding::new(Word::Done, true, Reason::Done, "").status(Some(&before), None, at(0));
         assert_eq!(after.run.as_deref(), Some("x"));
         assert_eq!(after.location.as_deref(), Some("s3://b"));
     }

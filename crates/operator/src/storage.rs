@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::context::{Context, Outcome};
 use crate::kinds::{PersistentVolumeClaim, Storage};
 use crate::names::{MANAGED_BY, STORAGE_LABEL, label_value};
+use crate::reason::Reason;
 use crate::resolve::{References, Refusal, read_one};
 use crate::status::{DESCRIBED, Finding, Word};
 use crate::world::{World, find, label};
@@ -52,7 +53,7 @@ async fn look(storage: &Storage, context: &Context) -> kube::Result<(Finding, Op
         Some(volume) => keep_claim(storage, volume, context).await?,
     };
     let found = match said {
-        Ok(message) => Finding::new(Word::Ready, true, "Ready", message),
+        Ok(message) => Finding::new(Word::Ready, true, Reason::Ready, message),
         Err(refusal) => refusal.finding(),
     };
     Ok((found, Some(location)))
@@ -72,13 +73,13 @@ async fn keep_claim(
             let message = format!(
                 "PersistentVolumeClaim {name} exists and is not this Storage's; give it the label {STORAGE_LABEL}: {value} to use it as the archive's volume, or rename the Storage"
             );
-            return Ok(Err(Refusal::new("ClaimTaken", message)));
+            return Ok(Err(Refusal::new(Reason::ClaimTaken, message)));
         }
         if live.metadata.deletion_timestamp.is_some() {
             let message = format!(
                 "PersistentVolumeClaim {name} is being deleted, and goes when no pod uses it any more"
             );
-            return Ok(Err(Refusal::new("ClaimDeleted", message)));
+            return Ok(Err(Refusal::new(Reason::ClaimDeleted, message)));
         }
     }
     if !has_finalizer(storage) {
@@ -120,7 +121,7 @@ async fn keep_claim(
                 "PersistentVolumeClaim {name} cannot be made so: {}",
                 status.message
             );
-            return Ok(Err(Refusal::new("ClaimRefused", message)));
+            return Ok(Err(Refusal::new(Reason::ClaimRefused, message)));
         }
         Err(error) => return Err(error),
     }
@@ -129,7 +130,7 @@ async fn keep_claim(
             Some("Bound") => format!("PersistentVolumeClaim {name} is bound"),
             Some("Lost") => {
                 let message = format!("PersistentVolumeClaim {name} has lost its volume");
-                return Ok(Err(Refusal::new("ClaimLost", message)));
+                return Ok(Err(Refusal::new(Reason::ClaimLost, message)));
             }
             _ => format!(
                 "PersistentVolumeClaim {name} is made; it is bound at the latest when a pod uses it"
@@ -150,7 +151,7 @@ async fn leave(storage: &Storage, context: &Context) -> Outcome {
             "its volume stays as long as it is used, by {}; delete them, or let them name another Storage",
             users.join(", ")
         );
-        let found = Finding::new(Word::Error, false, "InUse", message);
+        let found = Finding::new(Word::Error, false, Reason::InUse, message);
         context.report(storage, &found, |_| ()).await?;
         return Ok(Action::await_change());
     }

@@ -411,3 +411,38 @@ pub(crate) fn requests<K: Watched>(
 ) -> impl Stream<Item = Result<ObjectRef<K>, std::convert::Infallible>> {
     queue.map(Ok)
 }
+
+#[cfg(test)]
+impl World {
+    /// Nothing is known.
+    pub(crate) fn empty() -> World {
+        World {
+            backups: store().0,
+            restores: store().0,
+            storages: store().0,
+            event_hubs: store().0,
+            credentials: store().0,
+            registry_backups: store().0,
+            registry_restores: store().0,
+            stateful_sets: store().0,
+            jobs: store().0,
+            pods: store().0,
+            config_maps: store().0,
+            services: store().0,
+            claims: store().0,
+        }
+    }
+}
+
+/// A store of these objects.
+#[cfg(test)]
+pub(crate) fn store_of<K: Watched>(
+    objects: impl IntoIterator<Item = serde_json::Value>,
+) -> Store<K> {
+    let (store, mut writer) = store();
+    for object in objects {
+        let object = serde_json::from_value(object).unwrap();
+        writer.apply_watcher_event(&watcher::Event::Apply(object));
+    }
+    store
+}

@@ -1,10 +1,11 @@
 //! An operator in a namespace of its own, and what tests ask of it.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use armory_testkit::kafka::Record;
 use armory_testkit::kubernetes::{Cluster, Namespace};
 use armory_testkit::{Kafka, cache};
@@ -74,19 +75,22 @@ spec:
 "
         )?;
         self.namespace.wait_for_condition("pod/filler", "Ready")?;
-        let claim = self.namespace.get("pvc/plugins")?.context("the claim")?;
-        let volume = claim["spec"]["volumeName"].as_str().context("a volume")?;
-        let volume = self
-            .namespace
-            .get(&format!("pv/{volume}"))?
-            .context("the volume")?;
-        let folder = volume["spec"]["hostPath"]["path"]
-            .as_str()
-            .context("a path")?;
+        let folder = self.claim_folder("plugins")?;
         for (name, file) in files {
-            fs::copy(file, Path::new(folder).join(name))?;
+            fs::copy(file, folder.join(name))?;
         }
         self.namespace.kubectl(&["delete", "pod/filler"]).map(drop)
+    }
+
+    /// Where the files of a claim that is bound lie on this machine.
+    pub(crate) fn claim_folder(&self, claim: &str) -> Result<PathBuf> {
+        let claim = self.namespace.get(&format!("pvc/{claim}"))?;
+        let claim = claim.context("the claim")?;
+        let volume = claim["spec"]["volumeName"].as_str().context("a volume")?;
+        let volume = self.namespace.get(&format!("pv/{volume}"))?;
+        let volume = volume.context("the volume")?;
+        let folder = volume["spec"]["hostPath"]["path"].as_str();
+        Ok(folder.context("a path")?.into())
     }
 
     /// Waits until a resource's status has a word and its sentence these words.
@@ -98,10 +102,116 @@ spec:
         })
     }
 
+    /// Archives a topic of the shared cluster, which has so many records, on `disk`; its Backup is gone afterwards.
+    pub(crate) fn archive(&self, topic: &str, records: i64) -> Result<()> {
+        let namespace = &self.namespace;
+        namespace.apply(&format!(
+            "apiVersion: kannika.io/v1alpha
+kind: Backup
+metadata: {{name: archiving}}
+spec:
+  source: hub
+  sink: disk
+  segmentRolloverTriggers: {{timeoutSeconds: 1}}
+  streams: [{{topic: {topic}}}]
+"
+        ))?;
+        // The status of the resource would tell it a minute later.
+        let path = format!(
+            "/api/v1/namespaces/{}/pods/archiving-0:9000/proxy/status",
+            namespace.name()
+        );
+        namespace.wait_until("pod/archiving-0", "at the last record", |_| {
+            let status = namespace.kubectl(&["get", "--raw", &path]);
+            let status = status.map(|text| serde_json::from_str::<Value>(&text));
+            matches!(status, Ok(Ok(status)) if status["records"] == records)
+        })?;
+        namespace.kubectl(&["delete", "backup/archiving", "--timeout=60s"])?;
+        namespace.wait_until_gone("pod/archiving-0")
+    }
+
+    /// Ends the process of a pod's worker as a crash would.
+    pub(crate) fn kill_worker(&self, pod: &Value) -> Result<()> {
+        let uid = pod["metadata"]["uid"].as_str().context("a uid")?;
+        for entry in fs::read_dir("/proc")? {
+            let folder = entry?.path();
+            // Processes come and go meanwhile.
+            let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
+            if read("cgroup").contains(uid) && read("cmdline").contains("--job") {
+                let id = folder.file_name().context("an id")?;
+                return cache::run(Command::new("kill").arg("-KILL").arg(id)).map(drop);
+            }
+        }
+        bail!("no process of pod {} is found", pod["metadata"]["name"])
+    }
+
+    /// Every word that a resource's events tell of, with its reason.
+    pub(crate) fn told(&self, kind: &str, name: &str) -> Result<BTreeSet<(String, String)>> {
+        let selector =
+            format!("--field-selector=involvedObject.kind={kind},involvedObject.name={name}");
+        let line = "-o=jsonpath={range .items[*]}{.action} {.reason}{\"\\n\"}{end}";
+        let events = self
+            .namespace
+            .kubectl(&["get", "events", &selector, line])?;
+        let pairs = events.lines().filter_map(|line| line.split_once(' '));
+        let pairs = pairs.map(|(word, reason)| (word.to_owned(), reason.to_owned()));
+        Ok(pairs.collect())
+    }
+
+    /// The pods of a Restore that are not at their end.
+    pub(crate) fn pods_at_work(&self, restore: &str) -> Result<Vec<Value>> {
+        let label = format!("--selector=io.kannika/restore={restore}");
+        let pods = self
+            .namespace
+            .kubectl(&["get", "pods", &label, "--output=json"])?;
+        let pods: Value = serde_json::from_str(&pods)?;
+        let pods = pods["items"].as_array().cloned().unwrap_or_default();
+        let ended = |pod: &Value| {
+            ["Failed", "Succeeded"].contains(&pod["status"]["phase"].as_str().unwrap_or_default())
+        };
+        Ok(pods.into_iter().filter(|pod| !ended(pod)).collect())
+    }
+
+    /// Waits until a condition has this status and this reason.
+    pub(crate) fn wait_for_condition(
+        &self,
+        resource: &str,
+        kind: &str,
+        status: &str,
+        reason: &str,
+    ) -> Result<()> {
+        let wanted = Some((status.to_owned(), reason.to_owned()));
+        let what = format!("{kind} {status} with {reason}");
+        let is_so = |found: &Value| condition(found, kind) == wanted;
+        self.namespace.wait_until(resource, &what, is_so).map(drop)
+    }
+
+    /// The same as [`Installed::wait_for`]; and the reason is this one.
+    pub(crate) fn wait_for_reason(
+        &self,
+        resource: &str,
+        word: &str,
+        reason: &str,
+        sentence: &str,
+    ) -> Result<()> {
+        let found = self.wait_for(resource, word, sentence)?;
+        let ready = condition(&found, "Ready").context("the condition Ready")?;
+        assert_eq!(ready.1, reason, "{found}");
+        Ok(())
+    }
+
     pub(crate) fn patch(&self, resource: &str, patch: &str) -> Result<()> {
         let args = ["patch", resource, "--type=merge", "--patch", patch];
         self.namespace.kubectl(&args).map(drop)
     }
+}
+
+/// A condition of a resource: its status and its reason.
+fn condition(found: &Value, kind: &str) -> Option<(String, String)> {
+    let conditions = found["status"]["conditions"].as_array()?;
+    let one = conditions.iter().find(|one| one["type"] == kind)?;
+    let text = |key: &str| one[key].as_str().unwrap_or_default().to_owned();
+    Some((text("status"), text("reason")))
 }
 
 /// The sentence of the condition `Ready`.

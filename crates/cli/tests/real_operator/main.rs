@@ -1,10 +1,15 @@
 //! The operator on a real cluster, installed by the chart, with Apache Kafka beside it.
 #![cfg(feature = "real")]
 
+mod deletion;
 mod documented;
 mod guides;
 mod installed;
+mod mended;
+mod middle;
 mod quiet;
 mod rights;
+mod slow;
+mod states;
 mod troubles;
 mod workers;

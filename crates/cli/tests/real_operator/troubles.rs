@@ -23,9 +23,10 @@ spec: {{source: hub, sink: disk, streams: [{{topic: {topic}}}], plugins: {plugin
         ))
     };
     backup("[]")?;
-    installed.wait_for(
+    installed.wait_for_reason(
         "backup/b1",
         "Error",
+        "NotFound",
         "EventHub hub does not exist in namespace",
     )?;
     // A port that nothing listens on.
@@ -84,9 +85,10 @@ spec:
     )?;
     assert!(namespace.get("pod/b1-0")?.is_some());
     backup(&entry("plugins", "absent.wasm", ""))?;
-    installed.wait_for(
+    installed.wait_for_reason(
         "backup/b1",
         "Error",
+        "ClaimNotFound",
         "PersistentVolumeClaim plugins does not exist",
     )?;
     let spread = guests::build_rust("spread")?;
@@ -112,7 +114,7 @@ metadata: {name: r1}
 spec: {source: disk, sink: hub}
 ",
     )?;
-    installed.wait_for("restore/r1", "Draft", "nothing to restore")?;
+    installed.wait_for_reason("restore/r1", "Draft", "NoMapping", "nothing to restore")?;
     namespace.apply(
         "apiVersion: kannika.io/v1alpha
 kind: Backup
@@ -125,7 +127,7 @@ metadata: {name: lost}
 spec: {source: disk, sink: nowhere, config: {topics: [{source: a, target: b}]}}
 ",
     )?;
-    installed.wait_for("backup/empty", "Draft", "nothing to back up")?;
+    installed.wait_for_reason("backup/empty", "Draft", "NoStreams", "nothing to back up")?;
     installed.wait_for("restore/lost", "Invalid", "EventHub nowhere does not exist")?;
     installed.patch("restore/r1", r#"{"spec": {"config": {"topics": [{"source": "nowhere", "target": "x"}]}, "enabled": true}}"#)?;
     installed.wait_for("restore/r1", "Failed", "nowhere")?;

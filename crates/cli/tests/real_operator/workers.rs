@@ -44,6 +44,15 @@ spec:
         produce(round as i64)?;
         installed.wait_for("backup/b1", "Streaming", &format!("{workers} workers run"))?;
     }
+    let told = installed.told("Backup", "b1")?;
+    for (word, reason) in [
+        ("Initializing", "Starting"),
+        ("Initializing", "WorkGroupChanges"),
+        ("Streaming", "Streaming"),
+    ] {
+        let pair = (word.to_owned(), reason.to_owned());
+        assert!(told.contains(&pair), "{pair:?}: {told:?}");
+    }
     // Whoever leads next finds everything as it should be, and changes nothing.
     let versions = || -> Result<String> {
         // The generation of a StatefulSet does not count its status, which its controller writes.
@@ -60,7 +69,7 @@ spec:
             .to_owned()
     };
     let untouched = versions()?;
-    for _ in 0..5 {
+    for _ in 0..20 {
         let before = holder(&namespace.get("lease/armory")?.context("the lease")?);
         namespace.kubectl(&["delete", "pod", "-l", "app.kubernetes.io/instance=armory"])?;
         let taken = namespace.wait_until("lease/armory", "another's", |lease| {
@@ -89,6 +98,9 @@ spec:
     );
     installed.patch("backup/b1", r#"{"spec": {"enabled": false}}"#)?;
     installed.wait_for("backup/b1", "Paused", "committed")?;
+    let told = installed.told("Backup", "b1")?;
+    let pausing = ("Paused".to_owned(), "Pausing".to_owned());
+    assert!(told.contains(&pausing), "{told:?}");
     let copy = unique("workers-copy");
     namespace.apply(&format!(
         "apiVersion: kannika.io/v1alpha

@@ -18,6 +18,7 @@ use crate::context::{Context, LOOK_AGAIN, Outcome, progress};
 use crate::kinds::{Backup, Pod, Service, StatefulSet};
 use crate::names::{BACKUP_LABEL, child, label_value};
 use crate::progress;
+use crate::reason::Reason;
 use crate::resolve::{References, Refusal, read_one};
 use crate::world::{find, labelled};
 
@@ -33,20 +34,8 @@ pub(crate) async fn reconcile(backup: Arc<Backup>, context: Arc<Context>) -> Out
     let child_name = child(&name, "");
     let live = find(&world.stateful_sets, &namespace, &child_name);
     let pods = labelled(&world.pods, &namespace, BACKUP_LABEL, &label_value(&name));
-    if let Some(live) = &live
-        && !owned(&**live, &*backup)
-    {
-        let message = format!(
-            "StatefulSet {child_name} does not belong to this Backup; delete or rename one of them"
-        );
-        context
-            .report(
-                &*backup,
-                &state::refused(&Refusal::new("NameTaken", message), None),
-                |_| (),
-            )
-            .await?;
-        return Ok(Action::await_change());
+    if live.as_ref().is_some_and(|live| !owned(&**live, &*backup)) {
+        return name_taken(&backup, &context, "StatefulSet").await;
     }
     let found = match wanted(&backup, &context) {
         Wanted::Draft => {
@@ -66,6 +55,9 @@ pub(crate) async fn reconcile(backup: Arc<Backup>, context: Arc<Context>) -> Out
                 scale_down(&context, &namespace, live.as_deref()).await?;
                 state::dealing_out(&pods)
             } else {
+                if let Some(kind) = taken(&backup, &context, &child_name).await? {
+                    return name_taken(&backup, &context, kind).await;
+                }
                 let workload = Workload {
                     name: &child_name,
                     children: Children {
@@ -89,6 +81,42 @@ pub(crate) async fn reconcile(backup: Arc<Backup>, context: Arc<Context>) -> Out
     } else {
         Action::await_change()
     })
+}
+
+/// The kind of a child whose name is taken by somebody else's. Only ours are watched, so before one is made it is looked for.
+async fn taken(
+    backup: &Backup,
+    context: &Context,
+    name: &str,
+) -> kube::Result<Option<&'static str>> {
+    let namespace = backup.namespace().unwrap_or_default();
+    let (world, writer) = (&context.world, &context.writer);
+    if find(&world.stateful_sets, &namespace, name).is_none()
+        && writer
+            .is_anothers::<StatefulSet>(&namespace, name, backup)
+            .await?
+    {
+        return Ok(Some("StatefulSet"));
+    }
+    let anothers = match find(&world.services, &namespace, name) {
+        Some(service) => !owned(&*service, backup),
+        None => {
+            writer
+                .is_anothers::<Service>(&namespace, name, backup)
+                .await?
+        }
+    };
+    Ok(anothers.then_some("Service"))
+}
+
+async fn name_taken(backup: &Backup, context: &Context, kind: &str) -> Outcome {
+    let name = child(&backup.name_any(), "");
+    let message =
+        format!("{kind} {name} does not belong to this Backup; delete or rename one of them");
+    let found = state::refused(&Refusal::new(Reason::NameTaken, message), None);
+    context.report(backup, &found, |_| ()).await?;
+    // Nobody tells of what becomes of it.
+    Ok(Action::requeue(LOOK_AGAIN))
 }
 
 /// What a Backup asks for.

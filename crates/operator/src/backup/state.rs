@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::kinds::{Pod, StatefulSet};
 use crate::pod::trouble;
 use crate::progress::WorkerStatus;
+use crate::reason::Reason;
 use crate::resolve::Refusal;
 use crate::status::{Finding, Found, Word};
 
@@ -13,9 +14,9 @@ const DEPLOYMENT: &str = "DeploymentReady";
 
 fn finding(
     word: Word,
-    reason: &'static str,
+    reason: Reason,
     message: &str,
-    deployment: (Option<bool>, &'static str, &str),
+    deployment: (Option<bool>, Reason, &str),
 ) -> Finding {
     let (status, deployment_reason, deployment_message) = deployment;
     Finding::new(word, word == Word::Streaming, reason, message).with(Found::new(
@@ -28,18 +29,18 @@ fn finding(
 
 pub(super) fn draft() -> Finding {
     let message = "there is nothing to back up; add a stream or a matcher in topicSelectors";
-    let gone = (Some(false), "DeploymentDeleted", "no pods are wanted");
-    finding(Word::Draft, "NoStreams", message, gone)
+    let gone = (Some(false), Reason::DeploymentDeleted, "no pods are wanted");
+    finding(Word::Draft, Reason::NoStreams, message, gone)
 }
 
 pub(super) fn paused(pods: &[Arc<Pod>]) -> Finding {
     let (reason, message) = match pods.len() {
         0 => (
-            "Paused",
+            Reason::Paused,
             "spec.enabled is false; everything that was read is committed".to_owned(),
         ),
         count => (
-            "Pausing",
+            Reason::Pausing,
             format!(
                 "spec.enabled is false; {} to commit and end",
                 pods_wait(count)
@@ -50,7 +51,7 @@ pub(super) fn paused(pods: &[Arc<Pod>]) -> Finding {
         Word::Paused,
         reason,
         &message,
-        (Some(false), "DeploymentDeleted", &message),
+        (Some(false), Reason::DeploymentDeleted, &message),
     )
 }
 
@@ -64,7 +65,11 @@ fn pods_wait(count: usize) -> String {
 /// The specification cannot be carried out; what runs goes on with the last one that could.
 pub(super) fn refused(refusal: &Refusal, live: Option<&StatefulSet>) -> Finding {
     if refusal.is_passing {
-        let unknown = (None, "DeploymentStateUnknown", refusal.message.as_str());
+        let unknown = (
+            None,
+            Reason::DeploymentStateUnknown,
+            refusal.message.as_str(),
+        );
         return finding(
             Word::Initializing,
             refusal.reason,
@@ -81,7 +86,7 @@ pub(super) fn refused(refusal: &Refusal, live: Option<&StatefulSet>) -> Finding 
         Word::Error,
         refusal.reason,
         &refusal.message,
-        (Some(false), "DeploymentError", deployment),
+        (Some(false), Reason::DeploymentError, deployment),
     )
 }
 
@@ -93,9 +98,9 @@ pub(super) fn dealing_out(pods: &[Arc<Pod>]) -> Finding {
     );
     finding(
         Word::Initializing,
-        "WorkGroupChanges",
+        Reason::WorkGroupChanges,
         &message,
-        (None, "DeploymentStateUnknown", &message),
+        (None, Reason::DeploymentStateUnknown, &message),
     )
 }
 
@@ -103,9 +108,9 @@ pub(super) fn dealing_out(pods: &[Arc<Pod>]) -> Finding {
 pub(super) fn hindered(why: &str) -> Finding {
     finding(
         Word::Error,
-        "PodsNotCreated",
+        Reason::PodsNotCreated,
         why,
-        (Some(false), "DeploymentError", why),
+        (Some(false), Reason::DeploymentError, why),
     )
 }
 
@@ -123,15 +128,15 @@ pub(super) fn running(
         if ready > 0 {
             message += &format!("; {ready} of {wanted} workers run");
         }
-        let deployment = (Some(false), "DeploymentError", message.as_str());
+        let deployment = (Some(false), Reason::DeploymentError, message.as_str());
         return finding(Word::Error, trouble.reason, &message, deployment);
     }
     if let Some(message) = workers.iter().find_map(WorkerStatus::in_trouble) {
         let deployment = match ready == wanted as usize {
-            true => (Some(true), "DeploymentReady", "the pods run"),
-            false => (None, "DeploymentStateUnknown", message),
+            true => (Some(true), Reason::DeploymentReady, "the pods run"),
+            false => (None, Reason::DeploymentStateUnknown, message),
         };
-        return finding(Word::Error, "WorkerInTrouble", message, deployment);
+        return finding(Word::Error, Reason::WorkerInTrouble, message, deployment);
     }
     let is_current = live.is_some_and(StatefulSet::is_current);
     if ready == wanted as usize && pods.len() == ready && is_current {
@@ -139,10 +144,10 @@ pub(super) fn running(
             1 => "the worker runs".to_owned(),
             wanted => format!("{wanted} workers run"),
         };
-        let deployment = (Some(true), "DeploymentReady", message.as_str());
-        return finding(Word::Streaming, "Streaming", &message, deployment);
+        let deployment = (Some(true), Reason::DeploymentReady, message.as_str());
+        return finding(Word::Streaming, Reason::Streaming, &message, deployment);
     }
     let message = format!("{ready} of {wanted} workers run, the others start");
-    let deployment = (None, "DeploymentStateUnknown", message.as_str());
-    finding(Word::Initializing, "Starting", &message, deployment)
+    let deployment = (None, Reason::DeploymentStateUnknown, message.as_str());
+    finding(Word::Initializing, Reason::Starting, &message, deployment)
 }

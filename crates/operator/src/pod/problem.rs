@@ -1,6 +1,7 @@
 //! What keeps a pod from working, in a sentence.
 
 use crate::kinds::{ContainerStatus, Pod, Terminated};
+use crate::reason::Reason;
 
 /// Reasons of a waiting container that are a part of every start.
 const STARTING: &[&str] = &["ContainerCreating", "PodInitializing"];
@@ -9,7 +10,7 @@ const STARTING: &[&str] = &["ContainerCreating", "PodInitializing"];
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Trouble {
     /// One word.
-    pub(crate) reason: &'static str,
+    pub(crate) reason: Reason,
     /// What, and where known the worker's own words.
     pub(crate) message: String,
 }
@@ -25,7 +26,7 @@ pub(crate) fn trouble(pod: &Pod) -> Option<Trouble> {
         && pod.status.phase == "Failed"
     {
         return Some(Trouble {
-            reason: "PodFailed",
+            reason: Reason::PodFailed,
             message: format!("pod {name} failed: {message}"),
         });
     }
@@ -35,7 +36,7 @@ pub(crate) fn trouble(pod: &Pod) -> Option<Trouble> {
             && condition.status == "False"
     });
     unscheduled.map(|condition| Trouble {
-        reason: "Unschedulable",
+        reason: Reason::Unschedulable,
         message: format!("pod {name} finds no node: {}", condition.message),
     })
 }
@@ -58,9 +59,9 @@ fn of_container(pod: &str, container: &ContainerStatus) -> Option<Trouble> {
     }
     let reason = match waiting.reason.as_str() {
         "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => {
-            "ImageUnavailable"
+            Reason::ImageUnavailable
         }
-        _ => "PodError",
+        _ => Reason::PodError,
     };
     let message = if waiting.message.is_empty() {
         format!("pod {pod} waits: {}", waiting.reason)
@@ -78,7 +79,7 @@ fn ended_with(pod: &str, ended: &Terminated) -> Trouble {
     let told = told.strip_prefix("error: ").unwrap_or(told);
     let (reason, what) = match ended.reason.as_str() {
         "OOMKilled" => (
-            "OutOfMemory",
+            Reason::OutOfMemory,
             format!(
                 "pod {pod} was ended because it used more memory than its limit; raise spec.resources.limits.memory"
             ),
@@ -99,14 +100,14 @@ fn ended_with(pod: &str, ended: &Terminated) -> Trouble {
 }
 
 /// The documented exit codes of `armory`, as reasons.
-pub(crate) fn reason_of(exit_code: i32) -> &'static str {
+pub(crate) fn reason_of(exit_code: i32) -> Reason {
     match exit_code {
-        1 => "WorkerFailed",
-        2 => "InvalidConfiguration",
-        3 => "ArchiveDamaged",
-        4 => "PreflightRefused",
-        5 => "PluginRefused",
-        _ => "WorkerEnded",
+        1 => Reason::WorkerFailed,
+        2 => Reason::InvalidConfiguration,
+        3 => Reason::ArchiveDamaged,
+        4 => Reason::PreflightRefused,
+        5 => Reason::PluginRefused,
+        _ => Reason::WorkerEnded,
     }
 }
 
@@ -121,7 +122,7 @@ mod tests {
         trouble(&serde_json::from_value(pod).unwrap())
     }
 
-    fn container(status: serde_json::Value) -> Option<(&'static str, String)> {
+    fn container(status: serde_json::Value) -> Option<(Reason, String)> {
         let trouble = of(json!({"phase": "Running", "containerStatuses": [status]}));
         trouble.map(|trouble| (trouble.reason, trouble.message))
     }
@@ -146,16 +147,16 @@ mod tests {
     #[test]
     fn a_worker_s_own_words_are_passed_on() {
         let ended = json!({"exitCode": 4, "reason": "Error", "message": "topic x is not empty\n"});
-        let expected = Some(("PreflightRefused", "topic x is not empty".to_owned()));
+        let expected = Some((Reason::PreflightRefused, "topic x is not empty".to_owned()));
         assert_eq!(container(json!({"state": {"terminated": ended}})), expected);
         let looping = json!({"state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}}, "lastState": {"terminated": ended}});
         assert_eq!(container(looping), expected);
         let silent = json!({"state": {"terminated": {"exitCode": 139}}});
         let (reason, message) = container(silent).unwrap();
-        assert_eq!(reason, "WorkerEnded");
+        assert_eq!(reason, Reason::WorkerEnded);
         assert_eq!(message, "pod p-0 ended with exit code 139; see its log");
         let memory = json!({"state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}});
-        assert_eq!(container(memory).unwrap().0, "OutOfMemory");
+        assert_eq!(container(memory).unwrap().0, Reason::OutOfMemory);
     }
 
     #[test]
@@ -165,13 +166,47 @@ mod tests {
         let (reason, message) = container(image).unwrap();
         assert_eq!(
             (reason, message.as_str()),
-            ("ImageUnavailable", "pod p-0 waits: ErrImagePull: not found")
+            (
+                Reason::ImageUnavailable,
+                "pod p-0 waits: ErrImagePull: not found"
+            )
         );
         let pending = of(json!({"phase": "Pending", "conditions": [
             {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "persistentvolumeclaim \"x\" not found"}]}));
         assert_eq!(
             pending.unwrap().message,
             "pod p-0 finds no node: persistentvolumeclaim \"x\" not found"
+        );
+    }
+
+    /// As docs/guide/exit-codes.md has them.
+    #[test]
+    fn an_exit_code_is_a_reason() {
+        let reasons = [
+            (1, Reason::WorkerFailed),
+            (2, Reason::InvalidConfiguration),
+            (3, Reason::ArchiveDamaged),
+            (4, Reason::PreflightRefused),
+            (5, Reason::PluginRefused),
+            (101, Reason::WorkerEnded),
+            (143, Reason::WorkerEnded),
+        ];
+        for (code, reason) in reasons {
+            let ended = json!({"state": {"terminated": {"exitCode": code, "message": "x"}}});
+            assert_eq!(container(ended), Some((reason, "x".to_owned())));
+        }
+    }
+
+    #[test]
+    fn what_its_node_did_to_a_pod_is_told() {
+        let evicted =
+            of(json!({"phase": "Failed", "message": "The node was low on resource: memory"}));
+        assert_eq!(
+            evicted,
+            Some(Trouble {
+                reason: Reason::PodFailed,
+                message: "pod p-0 failed: The node was low on resource: memory".to_owned(),
+            })
         );
     }
 }

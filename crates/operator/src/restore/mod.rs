@@ -20,6 +20,7 @@ use crate::context::{Context, LOOK_AGAIN, Outcome, progress};
 use crate::kinds::{Job, Pod, Restore};
 use crate::names::{RESTORE_LABEL, RUN, label_value, short_hash};
 use crate::progress;
+use crate::reason::Reason;
 use crate::resolve::{References, Refusal, name_at, read_one};
 use crate::status::{Finding, Found, Status, seconds};
 use crate::world::labelled;
@@ -48,16 +49,22 @@ pub(crate) async fn reconcile(restore: Arc<Restore>, context: Arc<Context>) -> O
         return complete(&restore, &context, job).await;
     }
     let (wanted, mapping) = wanted(&restore, &context).await?;
-    let step = decide(&restore, &context, wanted, &jobs, &pods);
+    // Before it is stopped, perhaps: what it has written decides what may be changed later.
+    let workers = progress::ask(&pods).await;
+    let sum = progress::sum(&workers);
+    let told = progress(restore.status.as_ref(), sum.as_ref());
+    let wrote = told.as_ref().is_some_and(|told| told.records > 0);
+    let step = decide(&restore, &context, wanted, wrote, &jobs, &pods);
     let found = carry_out(&restore, &context, &step, &pods).await?;
+    // Nobody tells of a change of its ConfigMap.
+    let waits_for_map = mapping
+        .as_ref()
+        .is_some_and(|found| found.status == Some(false));
     let found = match mapping {
         Some(mapping) => found.with(mapping),
         None => found,
     };
-    let workers = progress::ask(&pods).await;
     let found = state::with_worker(found, &workers);
-    let sum = progress::sum(&workers);
-    let told = progress(restore.status.as_ref(), sum.as_ref());
     let started = jobs.iter().find_map(|job| job.status.start_time.clone());
     let run = match &step {
         Step::Run { run, .. } | Step::Watch { run, .. } => Some(run.run.clone()),
@@ -75,7 +82,8 @@ pub(crate) async fn reconcile(restore: Arc<Restore>, context: Arc<Context>) -> O
         })
         .await?;
     let moving = !pods.is_empty() || !jobs.is_empty() || matches!(step, Step::Run { .. });
-    Ok(match moving && !matches!(step, Step::Failed { .. }) {
+    let moving = moving && !matches!(step, Step::Failed { .. });
+    Ok(match moving || waits_for_map {
         true => Action::requeue(LOOK_AGAIN),
         false => Action::await_change(),
     })
@@ -123,19 +131,30 @@ enum Step {
     },
 }
 
+/// `wrote` says whether any record was restored.
 fn decide(
     restore: &Restore,
     context: &Context,
     wanted: Wanted,
+    wrote: bool,
     jobs: &[Arc<Job>],
     pods: &[Arc<Pod>],
 ) -> Step {
+    // Switched off it stops, whatever else is wrong, and that is told until it has.
+    let active = jobs.iter().find(|job| job.is_active());
+    if restore.spec["enabled"] != true
+        && (active.is_some() || pods.iter().any(|pod| !pod.is_at_end()))
+    {
+        return Step::Stop {
+            job: active.or(jobs.first()).cloned(),
+        };
+    }
     let (enabled, run) = match wanted {
         Wanted::Draft if jobs.is_empty() => return Step::Nothing(state::draft()),
         Wanted::Draft => {
             return Step::Nothing(state::refused(
                 &Refusal::new(
-                    "InvalidSpec",
+                    Reason::InvalidSpec,
                     "spec.config.topics: was removed after the restore had begun; put it back",
                 ),
                 jobs,
@@ -149,7 +168,6 @@ fn decide(
         .status
         .as_ref()
         .and_then(|status| status.run.as_ref());
-    let wrote = restore.status.as_ref().map_or(0, Status::restored) > 0;
     if begun.is_some_and(|begun| *begun != run.run)
         && (wrote || jobs.iter().any(|job| job.is_active()))
     {
@@ -172,12 +190,7 @@ fn decide(
     }
     match current {
         // Pods of a Job that was deleted may still be writing.
-        None if pods
-            .iter()
-            .any(|pod| !matches!(pod.status.phase.as_str(), "Failed" | "Succeeded")) =>
-        {
-            Step::Clear { jobs: Vec::new() }
-        }
+        None if pods.iter().any(|pod| !pod.is_at_end()) => Step::Clear { jobs: Vec::new() },
         None => Step::Run { run },
         Some(job) if job.metadata.deletion_timestamp.is_some() => Step::Clear { jobs: Vec::new() },
         Some(job) if job.is("Failed").is_some() => Step::Failed {
@@ -214,7 +227,11 @@ async fn carry_out(
     let writer = &context.writer;
     Ok(match step {
         Step::Nothing(found) => found.clone(),
-        Step::Stop { job: None } => state::ready(None),
+        Step::Stop { job: None } => {
+            let begun = restore.status.as_ref();
+            let begun = begun.is_some_and(|status| status.run.is_some());
+            state::ready((begun || !pods.is_empty()).then_some(pods))
+        }
         Step::Stop { job: Some(job) } => {
             if job.is("Failed").is_some() {
                 // So that it goes on with a new one when it is enabled again.
@@ -268,7 +285,7 @@ async fn carry_out(
 fn done(restore: &Restore) -> Option<Finding> {
     let status = restore.status.as_ref()?;
     let completed = status.condition("JobCompleted")?;
-    if completed.status != "True" || completed.reason != "JobCompleted" {
+    if completed.status != "True" || completed.reason != Reason::JobCompleted.as_str() {
         return None;
     }
     let changed = status

@@ -7,13 +7,16 @@ use kube::ResourceExt as _;
 use crate::kinds::{Job, Pod};
 use crate::pod::{Trouble, trouble};
 use crate::progress::WorkerStatus;
+use crate::reason::Reason;
 use crate::resolve::Refusal;
 use crate::status::{Finding, Found, Status, Word};
 
 /// The documented condition.
 const JOB: &str = "JobCompleted";
+/// The end of what is said of a pod that failed while its Job goes on.
+const TRIED_AGAIN: &str = "; it is tried again";
 
-fn finding(word: Word, reason: &'static str, message: &str, job: (bool, &'static str)) -> Finding {
+fn finding(word: Word, reason: Reason, message: &str, job: (bool, Reason)) -> Finding {
     let finding = Finding::new(word, word == Word::Done, reason, message)
         .with(Found::new(JOB, job.0, job.1, message));
     let failed = word == Word::Failed;
@@ -24,26 +27,32 @@ pub(super) fn draft() -> Finding {
     let message = "there is nothing to restore; add a source and a target to spec.config.topics";
     finding(
         Word::Draft,
-        "NoMapping",
+        Reason::NoMapping,
         message,
-        (false, "JobInitializing"),
+        (false, Reason::JobInitializing),
     )
 }
 
-/// It is not enabled; `pods` are those of a Job that is stopped.
+/// It is not enabled; `pods` are those that it has, if it has begun.
 pub(super) fn ready(pods: Option<&[Arc<Pod>]>) -> Finding {
     let (reason, message) = match pods {
-        None => ("NotEnabled", "set spec.enabled to true to begin"),
-        Some([]) => (
-            "Stopped",
+        None => (Reason::NotEnabled, "set spec.enabled to true to begin"),
+        // Those that failed before are kept for their logs.
+        Some(pods) if pods.iter().all(|pod| pod.is_at_end()) => (
+            Reason::Stopped,
             "stopped; set spec.enabled to true to go on where it was",
         ),
         Some(_) => (
-            "Stopping",
+            Reason::Stopping,
             "waiting for the pod to end; what is restored stays, and it can go on later",
         ),
     };
-    finding(Word::Ready, reason, message, (false, "JobInitializing"))
+    finding(
+        Word::Ready,
+        reason,
+        message,
+        (false, Reason::JobInitializing),
+    )
 }
 
 /// The specification cannot be carried out. What runs goes on with the last one that could.
@@ -53,11 +62,15 @@ pub(super) fn refused(refusal: &Refusal, jobs: &[Arc<Job>]) -> Finding {
             Word::Initializing,
             refusal.reason,
             &refusal.message,
-            (false, "JobInitializing"),
+            (false, Reason::JobInitializing),
         );
     }
     let runs = jobs.iter().any(|job| job.is_active());
-    let reason = if runs { "JobRunning" } else { "JobFailed" };
+    let reason = if runs {
+        Reason::JobRunning
+    } else {
+        Reason::JobFailed
+    };
     finding(
         Word::Invalid,
         refusal.reason,
@@ -70,16 +83,16 @@ pub(super) fn refused(refusal: &Refusal, jobs: &[Arc<Job>]) -> Finding {
 pub(super) fn changed(jobs: &[Arc<Job>]) -> Finding {
     let message = "source, sink, config or plugins were changed after the restore had begun, and what is restored already was restored by the old ones; \
         put them back to let it go on, or make a new Restore";
-    refused(&Refusal::new("ChangedAfterStart", message), jobs)
+    refused(&Refusal::new(Reason::ChangedAfterStart, message), jobs)
 }
 
 pub(super) fn clearing() -> Finding {
     let message = "waiting for the pod of before to end";
     finding(
         Word::Initializing,
-        "Replacing",
+        Reason::Replacing,
         message,
-        (false, "JobInitializing"),
+        (false, Reason::JobInitializing),
     )
 }
 
@@ -87,18 +100,18 @@ pub(super) fn initializing() -> Finding {
     let message = "the Job is made";
     finding(
         Word::Initializing,
-        "Starting",
+        Reason::Starting,
         message,
-        (false, "JobInitializing"),
+        (false, Reason::JobInitializing),
     )
 }
 
 pub(super) fn hindered(why: &str) -> Finding {
     finding(
         Word::Failed,
-        "PodsNotCreated",
+        Reason::PodsNotCreated,
         why,
-        (false, "JobInitializing"),
+        (false, Reason::JobInitializing),
     )
 }
 
@@ -109,22 +122,22 @@ pub(super) fn watched(pods: &[Arc<Pod>]) -> Finding {
         return match pod.is_ready() {
             true => finding(
                 Word::Restoring,
-                "Restoring",
+                Reason::Restoring,
                 "the pod restores",
-                (false, "JobRunning"),
+                (false, Reason::JobRunning),
             ),
             false => finding(
                 Word::Initializing,
-                "Starting",
+                Reason::Starting,
                 "the pod looks at the archive and the target",
-                (false, "JobInitializing"),
+                (false, Reason::JobInitializing),
             ),
         };
     }
     match last_trouble(pods) {
         Some(trouble) => {
-            let message = format!("{}; it is tried again", trouble.message);
-            finding(Word::Failed, trouble.reason, &message, (false, "JobFailed"))
+            let message = format!("{}{TRIED_AGAIN}", trouble.message);
+            end(trouble.reason, &message)
         }
         None => initializing(),
     }
@@ -144,67 +157,39 @@ fn last_trouble(pods: &[Arc<Pod>]) -> Option<Trouble> {
 
 /// The Job has failed for good.
 pub(super) fn failed(job: &Job, pods: &[Arc<Pod>], before: Option<&Status>) -> Finding {
-    let last = last_trouble(pods);
     let remedy = match before.map_or(0, Status::restored) {
         0 => "when it is mended, set spec.enabled to false and to true again, or delete the Job"
             .to_owned(),
+        // The number in the status is that of the last look.
         records => format!(
-            "{records} records are restored; when it is mended, set spec.enabled to false and to true again to go on there"
+            "at least {records} records are restored; when it is mended, set spec.enabled to false and to true again to go on there"
         ),
     };
-    let (reason, message) = match last {
-        Some(trouble) => (trouble.reason, trouble.message),
-        None => {
-            let said = job.is("Failed").map(|condition| condition.message.as_str());
-            let said = said.unwrap_or_default();
-            // Its pods are gone; what they said stands in the status already.
-            let known = before
-                .and_then(|status| status.condition("Failed"))
-                .filter(|failed| failed.status == "True");
-            match known {
-                Some(known) => return again(known),
-                None => (
-                    "JobFailed",
-                    format!("Job {} failed: {said}", job.name_any()),
-                ),
+    // Where its pods are gone, what they said stands in the status already.
+    let known = before
+        .and_then(|status| status.condition("Failed"))
+        .filter(|failed| failed.status == "True");
+    let (reason, message) = match (last_trouble(pods), known) {
+        (Some(trouble), _) => (trouble.reason, trouble.message),
+        (None, Some(known)) => {
+            let reason = Reason::named(&known.reason).unwrap_or(Reason::JobFailed);
+            match known.message.strip_suffix(TRIED_AGAIN) {
+                Some(said) => (reason, said.to_owned()),
+                None => return end(reason, &known.message),
             }
         }
+        (None, None) => {
+            let said = job.is("Failed").map(|condition| condition.message.as_str());
+            let said = said.unwrap_or_default();
+            let message = format!("Job {} failed: {said}", job.name_any());
+            (Reason::JobFailed, message)
+        }
     };
-    finding(
-        Word::Failed,
-        reason,
-        &format!("{message}; {remedy}"),
-        (false, "JobFailed"),
-    )
+    end(reason, &format!("{message}; {remedy}"))
 }
 
-/// What a status says already.
-fn again(known: &crate::status::Condition) -> Finding {
-    finding(
-        Word::Failed,
-        reason_again(&known.reason),
-        &known.message,
-        (false, "JobFailed"),
-    )
-}
-
-/// One of our reasons, of those that can stand there.
-fn reason_again(reason: &str) -> &'static str {
-    const REASONS: &[&str] = &[
-        "WorkerFailed",
-        "InvalidConfiguration",
-        "ArchiveDamaged",
-        "PreflightRefused",
-        "PluginRefused",
-        "WorkerEnded",
-        "OutOfMemory",
-        "PodFailed",
-    ];
-    REASONS
-        .iter()
-        .find(|known| **known == reason)
-        .copied()
-        .unwrap_or("JobFailed")
+fn end(reason: Reason, message: &str) -> Finding {
+    finding(Word::Failed, reason, message, (false, Reason::JobFailed))
 }
 
 /// When a Restore is found to be done.
@@ -222,9 +207,9 @@ pub(super) enum Stage<'a> {
 pub(super) fn done(stage: Stage<'_>) -> Finding {
     let finding = finding(
         Word::Done,
-        "Done",
+        Reason::Done,
         "everything is restored",
-        (true, "JobCompleted"),
+        (true, Reason::JobCompleted),
     );
     match stage {
         Stage::Now => finding,
@@ -238,7 +223,7 @@ pub(super) fn done(stage: Stage<'_>) -> Finding {
                 finding = finding.with(Found::new(
                     MAPPING,
                     mapping.status == "True",
-                    "Valid",
+                    Reason::Valid,
                     mapping.message.clone(),
                 ));
             }
@@ -256,7 +241,7 @@ pub(super) fn mapping(refusal: Option<&Refusal>) -> Option<Found> {
         None => Some(Found::new(
             MAPPING,
             true,
-            "Valid",
+            Reason::Valid,
             "the map of schema ids is read",
         )),
         Some(refusal)
@@ -267,7 +252,7 @@ pub(super) fn mapping(refusal: Option<&Refusal>) -> Option<Found> {
             Some(Found::new(
                 MAPPING,
                 false,
-                "Invalid",
+                Reason::Invalid,
                 refusal.message.clone(),
             ))
         }
@@ -282,13 +267,92 @@ pub(super) fn with_worker(mut found: Finding, workers: &[WorkerStatus]) -> Findi
         workers.iter().find_map(WorkerStatus::in_trouble),
     ) {
         let reason = match found.word {
-            Word::Restoring => "JobRunning",
-            _ => "JobInitializing",
+            Word::Restoring => Reason::JobRunning,
+            _ => Reason::JobInitializing,
         };
-        let told = finding(found.word, "WorkerInTrouble", message, (false, reason));
+        let told = finding(
+            found.word,
+            Reason::WorkerInTrouble,
+            message,
+            (false, reason),
+        );
         // Those of every finding come first.
         let own = told.conditions.len();
         found.conditions.splice(..own, told.conditions);
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(status: serde_json::Value) -> Arc<Pod> {
+        let pod = json!({"metadata": {"name": "p"}, "status": status});
+        Arc::new(serde_json::from_value(pod).unwrap())
+    }
+
+    fn job(conditions: serde_json::Value) -> Job {
+        let job =
+            json!({"metadata": {"name": "j"}, "spec": {}, "status": {"conditions": conditions}});
+        serde_json::from_value(job).unwrap()
+    }
+
+    fn told(found: &Finding) -> (Word, Reason, &str) {
+        let (reason, sentence) = found.sentence();
+        (found.word, reason, sentence)
+    }
+
+    #[test]
+    fn a_stopped_restore_waits_only_for_pods_that_run() {
+        let at_end = pod(json!({"phase": "Failed"}));
+        let running = pod(json!({"phase": "Running"}));
+        let reason = |pods: Option<&[Arc<Pod>]>| ready(pods).sentence().0;
+        assert_eq!(reason(None), Reason::NotEnabled);
+        assert_eq!(reason(Some(&[])), Reason::Stopped);
+        let pods = [at_end, running];
+        assert_eq!(reason(Some(&pods[..1])), Reason::Stopped);
+        assert_eq!(reason(Some(&pods)), Reason::Stopping);
+    }
+
+    /// Whatever was the cause, it stays when the pods are gone.
+    #[test]
+    fn the_cause_of_a_failure_outlives_the_pods() {
+        let failed_job = job(
+            json!([{"type": "Failed", "status": "True", "message": "Job was active too long"}]),
+        );
+        let ended = pod(json!({"phase": "Failed", "containerStatuses": [
+            {"state": {"terminated": {"exitCode": 4, "message": "x is not empty"}}}]}));
+        let homeless = pod(json!({"phase": "Pending", "conditions": [
+            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}]}));
+        for (pod, reason, sentence) in [
+            (ended, Reason::PreflightRefused, "x is not empty"),
+            (
+                homeless,
+                Reason::Unschedulable,
+                "pod p finds no node: 0/1 nodes",
+            ),
+        ] {
+            let now = k8s_openapi::jiff::Timestamp::UNIX_EPOCH;
+            let first = watched(std::slice::from_ref(&pod));
+            let expected = format!("{sentence}{TRIED_AGAIN}");
+            assert_eq!(told(&first), (Word::Failed, reason, expected.as_str()));
+            let status = first.status(None, None, now);
+            let second = failed(&failed_job, &[], Some(&status));
+            let (_, _, last) = told(&second);
+            assert_eq!(second.sentence().0, reason);
+            assert!(
+                last.starts_with(&format!("{sentence}; when it is mended")),
+                "{last}"
+            );
+            let status = second.status(Some(&status), None, now);
+            assert_eq!(failed(&failed_job, &[], Some(&status)), second);
+        }
+        let silent = failed(&failed_job, &[], None);
+        let (_, reason, sentence) = told(&silent);
+        assert_eq!(reason, Reason::JobFailed);
+        assert!(sentence.starts_with("Job j failed: Job was active too long; when"));
+    }
 }
