@@ -1,4 +1,4 @@
-//! The last word of a worker: one sentence in a file, where whoever runs it finds it when it is gone.
+//! The last word of a worker: one line in a file, where whoever runs it finds it when it is gone.
 //!
 //! Kubernetes reads `/dev/termination-log` into the status of the pod; `ARMORY_TERMINATION_LOG` names the file. Without
 //! the variable nothing is written.
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 /// Kubernetes takes no more.
 const MOST: usize = 4096;
 
-/// Leaves the word of an error.
+/// Leaves the word of an error, or of a success.
 pub(crate) fn tell(sentence: &str) {
     let Some(file) = std::env::var_os("ARMORY_TERMINATION_LOG").map(PathBuf::from) else {
         return;

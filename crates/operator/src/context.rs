@@ -88,6 +88,18 @@ impl Context {
     }
 }
 
+/// What a worker said at a time.
+pub(crate) fn seen(told: &WorkerStatus, now: Timestamp) -> Progress {
+    Progress {
+        records: told.records,
+        bytes: told.bytes,
+        records_total: told.records_total,
+        percent: told.percent.map(|percent| percent.clamp(0.0, 100.0) as u64),
+        lag: told.lag.as_ref().and_then(|lag| lag.records),
+        observed: seconds(now),
+    }
+}
+
 /// The progress for a status: the new one if the old one is old.
 pub(crate) fn progress(
     before: Option<&Status>,
@@ -96,14 +108,7 @@ pub(crate) fn progress(
     let old = before.and_then(|status| status.progress.clone());
     let Some(told) = workers else { return old };
     let now = Timestamp::now();
-    let new = Progress {
-        records: told.records,
-        bytes: told.bytes,
-        records_total: told.records_total,
-        percent: told.percent.map(|percent| percent.clamp(0.0, 100.0) as u64),
-        lag: told.lag.as_ref().and_then(|lag| lag.records),
-        observed: seconds(now),
-    };
+    let new = seen(told, now);
     match old {
         None => Some(new),
         Some(old) => {

@@ -59,6 +59,15 @@ pub(crate) async fn ask(pods: &[std::sync::Arc<Pod>]) -> Vec<WorkerStatus> {
         .collect()
 }
 
+/// What the worker of a restore said at its end, if that was a good one and its pod is still there.
+pub(crate) fn last(pods: &[std::sync::Arc<Pod>]) -> Option<WorkerStatus> {
+    let succeeded = pods.iter().filter(|pod| pod.status.phase == "Succeeded");
+    let containers = succeeded.filter_map(|pod| pod.status.container_statuses.first());
+    let ended = containers.filter_map(|container| container.state.terminated.as_ref());
+    let mut told = ended.filter_map(|ended| serde_json::from_str(&ended.message).ok());
+    told.next()
+}
+
 async fn get(address: &str) -> Result<WorkerStatus, Box<dyn std::error::Error + Send + Sync>> {
     let stream = TcpStream::connect((address, PORT)).await?;
     let (mut sender, connection) =
@@ -104,6 +113,23 @@ pub(crate) fn sum(workers: &[WorkerStatus]) -> Option<WorkerStatus> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_word_of_a_pod_that_succeeded_is_its_status() {
+        let pod = |phase: &str, message: &str| {
+            let pod = serde_json::json!({"metadata": {"name": "p"}, "status": {"phase": phase, "containerStatuses": [
+                {"state": {"terminated": {"exitCode": 0, "message": message}}}]}});
+            std::sync::Arc::new(serde_json::from_value::<Pod>(pod).unwrap())
+        };
+        let word = r#"{"kind": "restore", "state": "done", "records": 7, "percent": 100.0}"#;
+        let told = last(&[
+            pod("Failed", word),
+            pod("Succeeded", "x"),
+            pod("Succeeded", word),
+        ]);
+        assert_eq!(told.unwrap().records, 7);
+        assert_eq!(last(&[pod("Succeeded", "")]), None);
+    }
 
     #[test]
     fn workers_add_up() {

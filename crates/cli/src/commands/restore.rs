@@ -19,7 +19,7 @@ use crate::exit::{self, Exit, Interrupted};
 use crate::format::{count, plural, rate};
 use crate::metrics::Metrics;
 use crate::output::{self, Format};
-use crate::{jobs, signals};
+use crate::{jobs, signals, termination};
 
 pub(super) async fn run(arguments: RestoreArguments, console: &Console) -> anyhow::Result<Exit> {
     let format = arguments.output;
@@ -51,6 +51,10 @@ pub(super) async fn run(arguments: RestoreArguments, console: &Console) -> anyho
     }
     console.suspend(|| print(format, &done))?;
     finish(failed, console)?;
+    if metrics.is_kept() {
+        // Nobody can ask any more how far it came.
+        termination::tell(&metrics.status());
+    }
     Ok(Exit::Done)
 }
 
@@ -69,7 +73,8 @@ async fn run_one(
     let metrics = observer.metrics.clone();
     let result = restore::run(job, observer, stop).await;
     let result = result.with_context(|| format!("restore {name} failed"));
-    let ended = result.as_ref().map(drop).map_err(exit::sentence);
+    let ended = result.as_ref().map(|summary| summary.records);
+    let ended = ended.map_err(exit::sentence);
     metrics.restore_ended(&name, ended);
     let summary = result?;
     Ok(RestoreReport::new(name, summary))

@@ -183,10 +183,16 @@ impl Metrics {
         self.with_restore(name, |restore| restore.plugins.clone_from(plugins));
     }
 
-    /// It ended, well or with an error.
-    pub(crate) fn restore_ended(&self, name: &str, ended: Result<(), String>) {
+    /// It ended: with so many records in the target, or with an error.
+    pub(crate) fn restore_ended(&self, name: &str, ended: Result<u64, String>) {
         self.with_restore(name, |restore| {
-            (restore.state, restore.error) = State::ended(ended);
+            if let Ok(records) = ended {
+                // One that finds everything done tells of no progress.
+                let progress = &mut restore.progress;
+                progress.records = records;
+                progress.records_total = progress.records_total.max(records);
+            }
+            (restore.state, restore.error) = State::ended(ended.map(drop));
         });
     }
 
@@ -199,7 +205,7 @@ impl Metrics {
     }
 
     /// How the jobs stand, as JSON.
-    fn status(&self) -> String {
+    pub(crate) fn status(&self) -> String {
         self.lock()
             .map_or_else(String::new, |jobs| status::json(&jobs))
     }

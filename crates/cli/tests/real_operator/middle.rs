@@ -98,6 +98,9 @@ spec: {{source: disk, sink: slow, enabled: true, config: {{topics: [{{source: {t
     let done = installed.wait_for("restore/r1", "Done", "everything is restored")?;
     assert_eq!(i64::try_from(kafka.compare(&topic, &copy)?.records)?, total);
     assert_eq!(landed(&copy), total);
+    let progress = &done["status"]["progress"];
+    assert_eq!(progress["records"], total, "{progress}");
+    assert_eq!(progress["percent"], 100, "{progress}");
     let told = installed.told("Restore", "r1")?;
     for (word, reason) in [
         ("Initializing", "Starting"),

@@ -186,13 +186,13 @@ spec: {{registry: x, storage: disk, enabled: true}}
         backup(
             "keyless",
             "disk",
-            &topic,
+            &of("keyless"),
             ", extraEnvVars: [{name: X, valueFrom: {secretKeyRef: {name: x, key: x}}}]"
         ),
         backup(
             "nobody",
             "disk",
-            &topic,
+            &of("nobody"),
             ", serviceAccountName: nobody, monitoring: {extraArgs: [-x]}"
         ),
         restore("nobody", "hub", &topic, "")

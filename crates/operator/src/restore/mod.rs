@@ -14,9 +14,8 @@ use kube::runtime::controller::Action;
 use serde_json::{Value, json};
 
 use self::render::Workload;
-use self::state::Stage;
 use crate::children::{Children, Prepared, owned};
-use crate::context::{Context, LOOK_AGAIN, Outcome, progress};
+use crate::context::{Context, LOOK_AGAIN, Outcome, progress, seen};
 use crate::kinds::{Job, Pod, Restore};
 use crate::names::{RESTORE_LABEL, RUN, label_value, short_hash};
 use crate::progress;
@@ -46,7 +45,7 @@ pub(crate) async fn reconcile(restore: Arc<Restore>, context: Arc<Context>) -> O
     let pods = labelled(&world.pods, &namespace, RESTORE_LABEL, &label);
     remove_failed(&context, &namespace, &pods).await?;
     if let Some(job) = jobs.iter().find(|job| job.is("Complete").is_some()) {
-        return complete(&restore, &context, job).await;
+        return complete(&restore, &context, job, &pods).await;
     }
     let (wanted, mapping) = wanted(&restore, &context).await?;
     // Before it is stopped, perhaps: what it has written decides what may be changed later.
@@ -292,14 +291,11 @@ fn done(restore: &Restore) -> Option<Finding> {
         .run
         .as_ref()
         .is_some_and(|begun| *begun != run_of(restore));
-    Some(state::done(Stage::Known {
-        changed,
-        before: status,
-    }))
+    Some(state::done(changed, Some(status)))
 }
 
 /// Its Job is done: so is the Restore.
-async fn complete(restore: &Restore, context: &Context, job: &Job) -> Outcome {
+async fn complete(restore: &Restore, context: &Context, job: &Job, pods: &[Arc<Pod>]) -> Outcome {
     let now = Timestamp::now();
     let run = job
         .annotations()
@@ -311,7 +307,7 @@ async fn complete(restore: &Restore, context: &Context, job: &Job) -> Outcome {
         .completion_time
         .as_ref()
         .map_or(now, |time| time.0);
-    let found = state::done(Stage::Now);
+    let found = state::done(false, restore.status.as_ref());
     context
         .report(restore, &found, |status| {
             status.run = Some(run);
@@ -320,6 +316,8 @@ async fn complete(restore: &Restore, context: &Context, job: &Job) -> Outcome {
             if status.start_time.is_none() {
                 status.start_time = started.map(|time| seconds(time.0));
             }
+            let last = progress::last(pods).map(|told| seen(&told, now));
+            status.progress = last.or(status.progress.take());
             if let Some(progress) = &mut status.progress {
                 progress.percent = Some(100);
             }

@@ -192,43 +192,28 @@ fn end(reason: Reason, message: &str) -> Finding {
     finding(Word::Failed, reason, message, (false, Reason::JobFailed))
 }
 
-/// When a Restore is found to be done.
-pub(super) enum Stage<'a> {
-    /// Its Job has just ended.
-    Now,
-    /// Its status says so.
-    Known {
-        /// The specification was edited since.
-        changed: bool,
-        before: &'a Status,
-    },
-}
-
-pub(super) fn done(stage: Stage<'_>) -> Finding {
-    let finding = finding(
+/// It is done; `changed` says whether the specification was edited since.
+pub(super) fn done(changed: bool, before: Option<&Status>) -> Finding {
+    let found = finding(
         Word::Done,
         Reason::Done,
         "everything is restored",
         (true, Reason::JobCompleted),
     );
-    match stage {
-        Stage::Now => finding,
-        Stage::Known { changed, before } => {
-            let notes = match changed {
-                true => vec!["the specification was changed after the restore was done; it does not run again, make a new Restore".to_owned()],
-                false => Vec::new(),
-            };
-            let mut finding = finding.with_notes(&notes);
-            if let Some(mapping) = before.condition(MAPPING) {
-                finding = finding.with(Found::new(
-                    MAPPING,
-                    mapping.status == "True",
-                    Reason::Valid,
-                    mapping.message.clone(),
-                ));
-            }
-            finding
-        }
+    let notes = match changed {
+        true => vec!["the specification was changed after the restore was done; it does not run again, make a new Restore".to_owned()],
+        false => Vec::new(),
+    };
+    let found = found.with_notes(&notes);
+    // What was said of the map when it was used stays.
+    match before.and_then(|status| status.condition(MAPPING)) {
+        Some(mapping) if mapping.status == "True" => found.with(Found::new(
+            MAPPING,
+            true,
+            Reason::Valid,
+            mapping.message.clone(),
+        )),
+        _ => found,
     }
 }
 
