@@ -61,7 +61,7 @@ Exit codes:
   143  stopped by a signal before its end
 
 Environment:
-  ARMORY_TERMINATION_LOG  a file for one sentence that says why the command failed, e.g. /dev/termination-log
+  ARMORY_TERMINATION_LOG  a file for one line that says why the command failed, or how far a restore came, e.g. /dev/termination-log
   ARMORY_LOG   which logs are written, e.g. debug or armory_kafka=trace; comes before RUST_LOG and the flags
   RUST_LOG     the same
   AWS_*        credentials and region of S3 storages, where nothing else gives them
