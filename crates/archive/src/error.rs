@@ -180,7 +180,7 @@ pub enum ArchiveError {
         place: String,
     },
     /// A file operation failed.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}{}: {source}", path.display(), remedy(source))]
     Io {
         /// What was tried.
         action: &'static str,
@@ -215,6 +215,18 @@ pub enum ArchiveError {
         /// The cause.
         source: object_store::Error,
     },
+}
+
+/// What helps against a failed file operation, where that is known.
+fn remedy(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            " (the volume is full; enlarge it, or remove from it what is not the archive's)"
+        }
+        ErrorKind::PermissionDenied => " (let the user that armory runs as do that)",
+        ErrorKind::ReadOnlyFilesystem => " (make the volume writable)",
+        _ => "",
+    }
 }
 
 impl ArchiveError {
@@ -276,5 +288,23 @@ impl fmt::Display for Damage {
             write!(f, " at offset {offset}")?;
         }
         write!(f, ": {}", self.what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_helps_stands_before_the_cause_which_is_told_once() {
+        let error = ArchiveError::Io {
+            action: "write",
+            path: "/a/b".into(),
+            source: std::io::Error::from_raw_os_error(28),
+        };
+        assert_eq!(
+            armory_troubles::sentence(&error),
+            "cannot write /a/b (the volume is full; enlarge it, or remove from it what is not the archive's): No space left on device (os error 28)"
+        );
     }
 }

@@ -11,6 +11,7 @@ pub(crate) fn client(endpoint: &KafkaEndpoint, troubles: &Troubles) -> Result<Cl
     let secrets = endpoint.secrets.iter().map(|(name, secret)| {
         let secret = match secret {
             Secret::File(path) => SecretValue::File(path.clone()),
+            Secret::OptionalFile(path) => SecretValue::OptionalFile(path.clone()),
             Secret::Inline(value) => SecretValue::Text(value.clone()),
         };
         (name.clone(), secret)

@@ -1,5 +1,7 @@
 //! From the plain data of a job to the archive's own types.
 
+use std::io;
+
 use armory_archive::{
     AzureOptions, Codec, GcsOptions, Location, S3Options, StorageSecret, TopicKey,
 };
@@ -21,6 +23,15 @@ pub fn location(storage: &StorageLocation) -> Result<Location, EngineError> {
             credentials,
         } => {
             let keys = credentials.as_ref();
+            let halves = keys.map(|keys| {
+                let halves = [&keys.access_key_id, &keys.secret_access_key];
+                halves.map(Secret::is_given)
+            });
+            if let Some([id, key]) = halves
+                && id != key
+            {
+                return Err(half_a_key(id));
+            }
             let options = S3Options {
                 region: region.clone(),
                 endpoint: endpoint.clone(),
@@ -59,13 +70,27 @@ pub fn location(storage: &StorageLocation) -> Result<Location, EngineError> {
     Ok(location)
 }
 
+const CREDENTIALS: &str = "the storage's credentials";
+
+fn half_a_key(has_id: bool) -> EngineError {
+    let missing = match has_id {
+        true => "the secret access key is missing, and its id is there; give both or none",
+        false => "the access key's id is missing, and its secret is there; give both or none",
+    };
+    EngineError::Secret {
+        what: CREDENTIALS,
+        source: io::Error::new(io::ErrorKind::NotFound, missing),
+    }
+}
+
+/// `None`: the environment is asked.
 fn read_again(secret: Option<&Secret>) -> Result<Option<StorageSecret>, EngineError> {
-    let Some(secret) = secret else {
+    let Some(secret) = secret.filter(|secret| secret.is_given()) else {
         return Ok(None);
     };
     // What is missing now is told as what it is, and not by the store.
     secret.reveal().map_err(|source| EngineError::Secret {
-        what: "the storage's credentials",
+        what: CREDENTIALS,
         source,
     })?;
     let secret = secret.clone();
@@ -92,4 +117,39 @@ pub(crate) fn compression(
         }
     };
     Ok(Some((codec, spec.quality)))
+}
+
+#[cfg(test)]
+mod tests {
+    use armory_resources::job::S3Credentials;
+
+    use super::*;
+
+    #[test]
+    fn an_optional_key_is_both_halves_or_none() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (id, key) = (folder.path().join("id"), folder.path().join("key"));
+        let storage = StorageLocation::S3 {
+            bucket: "b-1".to_owned(),
+            prefix: String::new(),
+            region: None,
+            endpoint: None,
+            force_path_style: false,
+            credentials: Some(S3Credentials {
+                access_key_id: Secret::OptionalFile(id.clone()),
+                secret_access_key: Secret::OptionalFile(key.clone()),
+            }),
+        };
+        location(&storage).expect("the environment is asked");
+        std::fs::write(&id, "id").expect("written");
+        let error = armory_troubles::sentence(&location(&storage).expect_err("half a key"));
+        assert_eq!(
+            error,
+            "the storage's credentials cannot be read: the secret access key is missing, and its id is there; give both or none"
+        );
+        std::fs::write(&key, "key").expect("written");
+        location(&storage).expect("it is whole");
+        std::fs::remove_file(&id).expect("removed");
+        location(&storage).expect_err("half a key");
+    }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::pod::Places;
 use crate::reason::Reason;
 
 /// The longest sentence in a status, in bytes. An object with a status has to stay small.
@@ -183,6 +184,14 @@ impl Finding {
             Reason::WorthKnowing,
             notes.join("; "),
         ))
+    }
+
+    /// With what pods say in the words of the cluster.
+    pub(crate) fn in_words(mut self, places: &Places<'_>) -> Finding {
+        for condition in &mut self.conditions {
+            condition.message = places.in_words(&condition.message);
+        }
+        self
     }
 
     /// The sentence of the condition `Ready`.

@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use crate::job::Secret;
+
 /// Folders by the name of a claim or a volume Storage, and files by the name and key of a Secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Bindings {
@@ -115,18 +117,23 @@ impl Bindings {
         }
     }
 
-    /// The file with a key of a Secret.
-    pub(crate) fn secret(&self, name: &str, key: &str) -> Option<PathBuf> {
+    /// The file with a key of a Secret. In a pod it has its place whether it is there or not, so whoever reads it decides what
+    /// becomes of one that may be missing.
+    pub(crate) fn secret(&self, name: &str, key: &str, may_be_missing: bool) -> Option<Secret> {
         match &self.needed {
             Some(needed) => {
                 let mut needed = needed.borrow_mut();
                 let keys = needed.secrets.entry(name.to_owned()).or_default();
                 keys.insert(key.to_owned());
-                Some(Path::new(pod::SECRETS).join(name).join(key))
+                let file = Path::new(pod::SECRETS).join(name).join(key);
+                Some(match may_be_missing {
+                    true => Secret::OptionalFile(file),
+                    false => Secret::File(file),
+                })
             }
             None => {
                 let key = (name.to_owned(), key.to_owned());
-                self.secrets.get(&key).cloned()
+                self.secrets.get(&key).cloned().map(Secret::File)
             }
         }
     }
@@ -142,7 +149,12 @@ mod tests {
         bindings.add_claim("plugins-pvc=./plugins").unwrap();
         bindings.add_secret("s3/access.key=/run/a=b").unwrap();
         assert_eq!(bindings.claim("plugins-pvc"), Some("./plugins".into()));
-        assert_eq!(bindings.secret("s3", "access.key"), Some("/run/a=b".into()));
+        for may_be_missing in [false, true] {
+            assert_eq!(
+                bindings.secret("s3", "access.key", may_be_missing),
+                Some(Secret::File("/run/a=b".into()))
+            );
+        }
         assert_eq!(bindings.claim("other"), None);
         assert_eq!(bindings.needs(), Needs::default());
     }
@@ -159,13 +171,18 @@ mod tests {
             Some("/var/lib/armory/storage".into())
         );
         assert_eq!(
-            bindings.secret("s3", "key"),
-            Some("/etc/armory/secrets/s3/key".into())
+            bindings.secret("s3", "key", false),
+            Some(Secret::File("/etc/armory/secrets/s3/key".into()))
+        );
+        assert_eq!(
+            bindings.secret("s3", "token", true),
+            Some(Secret::OptionalFile("/etc/armory/secrets/s3/token".into()))
         );
         let needs = bindings.needs();
         assert_eq!(needs.claims, BTreeSet::from(["plugins".to_owned()]));
         assert_eq!(needs.storage.as_deref(), Some("disk"));
-        assert_eq!(needs.secrets["s3"], BTreeSet::from(["key".to_owned()]));
+        let keys = ["key", "token"].map(str::to_owned);
+        assert_eq!(needs.secrets["s3"], BTreeSet::from(keys));
     }
 
     #[test]

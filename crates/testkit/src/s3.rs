@@ -6,7 +6,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use serde_json::json;
 
+use crate::kubernetes::forward_in;
 use crate::process::Process;
 use crate::{cache, ports};
 
@@ -72,13 +74,22 @@ impl S3 {
         let bucket = "backups".to_owned();
         // A bucket is a folder below the server's root.
         std::fs::create_dir_all(folder.path().join("objects").join(&bucket))?;
+        let accounts = folder.path().join("accounts");
+        std::fs::create_dir(&accounts)?;
         let port = ports::free(1)?[0];
         let mut process = Process::spawn(
             server,
-            ["--port", &format!("127.0.0.1:{port}"), "--quiet", "posix"]
-                .iter()
-                .map(std::ffi::OsStr::new)
-                .chain([folder.path().join("objects").as_os_str()]),
+            [
+                "--port".as_ref(),
+                format!("127.0.0.1:{port}").as_ref(),
+                "--quiet".as_ref(),
+                "--iam-dir".as_ref(),
+                accounts.as_os_str(),
+                // A key that is taken away is refused at once.
+                "--iam-cache-disable".as_ref(),
+                "posix".as_ref(),
+                folder.path().join("objects").as_os_str(),
+            ],
             &[
                 ("ROOT_ACCESS_KEY", ACCESS_KEY),
                 ("ROOT_SECRET_KEY", SECRET_KEY),
@@ -112,6 +123,11 @@ impl S3 {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// The server's address for pods of a test's cluster.
+    pub fn pod_endpoint(&self) -> String {
+        format!("http://{}", forward_in(self.port))
+    }
+
     /// The region that the server answers for.
     pub fn region(&self) -> &str {
         "us-east-1"
@@ -125,6 +141,19 @@ impl S3 {
     /// The secret access key.
     pub fn secret_key(&self) -> &str {
         SECRET_KEY
+    }
+
+    /// Takes these pairs of an access key id and a secret access key from now on, and no others but the server's own.
+    pub fn let_in(&self, keys: &[(&str, &str)]) -> Result<()> {
+        let accounts = keys.iter().map(|(id, secret)| {
+            let account = json!({"access": id, "secret": secret, "role": "admin"});
+            ((*id).to_owned(), account)
+        });
+        let accounts: serde_json::Map<String, serde_json::Value> = accounts.collect();
+        let folder = self.folder.path().join("accounts");
+        let partial = folder.join("partial");
+        std::fs::write(&partial, json!({"accessAccounts": accounts}).to_string())?;
+        Ok(std::fs::rename(partial, folder.join("users.json"))?)
     }
 
     /// The server's folder: objects lie in it as plain files, `<bucket>/<key>`, for tests that damage or remove them.

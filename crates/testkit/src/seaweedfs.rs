@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::http::Message;
+use crate::kubernetes::forward_in;
 use crate::process::Process;
 use crate::{cache, ports};
 
@@ -119,6 +120,11 @@ impl SeaweedFs {
     /// The server's address: `http://127.0.0.1:<port>`. Buckets are the first part of the path.
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The server's address for pods of a test's cluster.
+    pub fn pod_endpoint(&self) -> String {
+        format!("http://{}", forward_in(self.port))
     }
 
     /// The region that the server answers for.

@@ -19,11 +19,13 @@ pub enum Cause {
     Storage,
     /// A partition that stopped and is opened again.
     Partition,
+    /// A run that cannot begin yet.
+    Start,
 }
 
 impl Cause {
     /// All causes.
-    pub const ALL: [Cause; 3] = [Cause::Kafka, Cause::Storage, Cause::Partition];
+    pub const ALL: [Cause; 4] = [Cause::Kafka, Cause::Storage, Cause::Partition, Cause::Start];
 
     /// Its name in metrics.
     pub const fn name(self) -> &'static str {
@@ -31,6 +33,7 @@ impl Cause {
             Cause::Kafka => "kafka",
             Cause::Storage => "storage",
             Cause::Partition => "partition",
+            Cause::Start => "start",
         }
     }
 }
@@ -209,7 +212,8 @@ mod tests {
             [
                 (Cause::Kafka, 3),
                 (Cause::Storage, 1),
-                (Cause::Partition, 0)
+                (Cause::Partition, 0),
+                (Cause::Start, 0)
             ]
         );
     }

@@ -200,13 +200,37 @@ impl Folder {
         let mut name = target.as_os_str().to_owned();
         name.push(format!(".{}{TEMPORARY}", new_nonce()));
         let temporary = PathBuf::from(name);
-        let mut file = self.create_file(&temporary)?;
-        file.write_all(content)
-            .map_err(io_error("write", &temporary))?;
-        note(|| Operation::Wrote(temporary.clone(), content.to_vec()));
-        file.sync_all().map_err(io_error("sync", &temporary))?;
-        note(|| Operation::Synced(temporary.clone()));
+        let write = || {
+            let mut file = self.create_file(&temporary)?;
+            file.write_all(content)
+                .map_err(io_error("write", &temporary))?;
+            note(|| Operation::Wrote(temporary.clone(), content.to_vec()));
+            file.sync_all().map_err(io_error("sync", &temporary))?;
+            note(|| Operation::Synced(temporary.clone()));
+            Ok(())
+        };
+        write().map_err(|error| unfinished(error, &temporary, target))?;
         Ok(temporary)
+    }
+}
+
+/// Removes what a failure left of a file that was to become `target`: where a volume is full, every try would leave more. The error
+/// names the target, as it would after every other try.
+pub(crate) fn unfinished(error: ArchiveError, temporary: &Path, target: &Path) -> ArchiveError {
+    if let Err(error) = remove(temporary) {
+        tracing::debug!("an unfinished file stays: {error}");
+    }
+    match error {
+        ArchiveError::Io {
+            action,
+            path,
+            source,
+        } if path == temporary => ArchiveError::Io {
+            action,
+            path: target.to_owned(),
+            source,
+        },
+        other => other,
     }
 }
 

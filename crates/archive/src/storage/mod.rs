@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 
-pub(crate) use folder::{Folder, TEMPORARY, link, remove, rename, sync_parent};
+pub(crate) use folder::{Folder, TEMPORARY, link, remove, rename, sync_parent, unfinished};
 pub(crate) use objects::Objects;
 
 use crate::error::ArchiveError;

@@ -27,6 +27,7 @@ use crate::names::new_nonce;
 use crate::storage::trace::{Operation, note};
 use crate::storage::{
     Created, Folder, Objects, Storage, TEMPORARY, blocking, io_error, link, remove, sync_parent,
+    unfinished,
 };
 
 /// What is being gathered for one manifest.
@@ -328,7 +329,8 @@ fn publish(
         remove(&temporary)?;
         let mut out = folder.create_file(&temporary)?;
         compress_file(open.file(), &mut out, level, &mut stored)
-            .map_err(io_error("compress to", &temporary))?;
+            .map_err(io_error("compress to", &temporary))
+            .map_err(|error| unfinished(error, &temporary, &path))?;
         note(|| {
             let content = std::fs::read(&temporary).unwrap_or_default();
             Operation::Wrote(temporary.clone(), content)

@@ -18,7 +18,7 @@ use crate::manifest::EpochStart;
 use crate::names::{PartitionKey, TopicId, WriterIdentity, new_nonce};
 use crate::sealed::{self, DEAD_LETTERS, FORMAT};
 use crate::storage::trace::{Operation, note};
-use crate::storage::{TEMPORARY, io_error, rename, sync_parent};
+use crate::storage::{TEMPORARY, io_error, rename, sync_parent, unfinished};
 
 /// Lines are gathered into one when the file is larger than this and four times what it was then.
 const COMPACT_ABOVE: u64 = 64 << 10;
@@ -173,7 +173,8 @@ impl Sidecar {
                 note(|| Operation::Wrote(temporary.clone(), lines.clone()));
                 file.sync_all()
             })
-            .map_err(io_error("write", &temporary))?;
+            .map_err(io_error("write", &temporary))
+            .map_err(|error| unfinished(error, &temporary, &self.path))?;
         note(|| Operation::Synced(temporary.clone()));
         reach(Point::SidecarWritten);
         rename(&temporary, &self.path, "replace")?;

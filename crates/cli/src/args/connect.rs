@@ -19,7 +19,8 @@ pub(crate) struct Documents {
     pub(crate) files: Vec<PathBuf>,
 
     /// A file with one job, every reference in it followed and every secret a file, as the operator makes it of the
-    /// documents; `-` is standard input
+    /// documents; `-` is standard input. A continuous backup of one waits for what keeps it from beginning and may pass, and
+    /// says so at /status
     #[arg(
         long,
         value_name = "FILE",

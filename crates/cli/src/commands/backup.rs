@@ -28,6 +28,8 @@ pub(super) async fn run(arguments: BackupArguments, console: &Console) -> anyhow
     } else {
         Until::Stopped
     };
+    // Who runs a resolved job is looked at from outside, and has nobody who would start it again at the right moment.
+    let is_service = arguments.documents.job.is_some() && until == Until::Stopped;
     let address = arguments.metrics.metrics_address;
     let jobs = jobs::backup_jobs(arguments)?;
     let stop = signals::stop_token("stopping: what was read is committed first")?;
@@ -40,7 +42,10 @@ pub(super) async fn run(arguments: BackupArguments, console: &Console) -> anyhow
             metrics: metrics.clone(),
         });
         let stop = stop.clone();
-        runs.spawn(async move { (position, run_one(job, until, observer, stop).await) });
+        runs.spawn(async move {
+            let result = run_one(job, until, is_service, observer, stop).await;
+            (position, result)
+        });
     }
     let mut results = Vec::new();
     while let Some(result) = runs.join_next().await {
@@ -67,6 +72,7 @@ pub(super) async fn run(arguments: BackupArguments, console: &Console) -> anyhow
 async fn run_one(
     job: BackupJob,
     until: Until,
+    is_service: bool,
     observer: Arc<BackupObserver>,
     stop: CancellationToken,
 ) -> anyhow::Result<BackupReport> {
@@ -78,7 +84,10 @@ async fn run_one(
         job.source.bootstrap_servers()
     );
     let metrics = observer.metrics.clone();
-    let result = backup::run(job, until, observer, stop).await;
+    let result = match is_service {
+        true => backup::serve(job, observer, stop).await,
+        false => backup::run(job, until, observer, stop).await,
+    };
     let result = result.with_context(|| format!("backup {name} failed"));
     let ended = result.as_ref().map(drop).map_err(exit::sentence);
     metrics.backup_ended(&name, ended);

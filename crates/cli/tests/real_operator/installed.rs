@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use armory_testkit::kafka::Record;
 use armory_testkit::kubernetes::{Cluster, Namespace};
-use armory_testkit::{Kafka, cache};
+use armory_testkit::{Kafka, cache, unique};
 use serde_json::Value;
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_armory");
@@ -117,14 +117,8 @@ spec:
 "
         ))?;
         // The status of the resource would tell it a minute later.
-        let path = format!(
-            "/api/v1/namespaces/{}/pods/archiving-0:9000/proxy/status",
-            namespace.name()
-        );
-        namespace.wait_until("pod/archiving-0", "at the last record", |_| {
-            let status = namespace.kubectl(&["get", "--raw", &path]);
-            let status = status.map(|text| serde_json::from_str::<Value>(&text));
-            matches!(status, Ok(Ok(status)) if status["records"] == records)
+        self.wait_for_worker("archiving-0", "at the last record", |said| {
+            said["records"] == records
         })?;
         namespace.kubectl(&["delete", "backup/archiving", "--timeout=60s"])?;
         namespace.wait_until_gone("pod/archiving-0")
@@ -198,6 +192,73 @@ spec:
         let ready = condition(&found, "Ready").context("the condition Ready")?;
         assert_eq!(ready.1, reason, "{found}");
         Ok(())
+    }
+
+    /// What a worker says of itself, once that is so.
+    pub(crate) fn wait_for_worker(
+        &self,
+        pod: &str,
+        what: &str,
+        mut is_so: impl FnMut(&Value) -> bool,
+    ) -> Result<()> {
+        let path = format!(
+            "/api/v1/namespaces/{}/pods/{pod}:9000/proxy/status",
+            self.namespace.name()
+        );
+        let waited = self.namespace.wait_until(&format!("pod/{pod}"), what, |_| {
+            // It may be about to start.
+            let said = self.namespace.kubectl(&["get", "--raw", &path]);
+            let said = said.ok().and_then(|said| serde_json::from_str(&said).ok());
+            said.is_some_and(|said| is_so(&said))
+        });
+        waited.map(drop)
+    }
+
+    /// Waits until a worker has stored everything that the cluster has.
+    pub(crate) fn wait_until_stored(&self, pod: &str) -> Result<()> {
+        self.wait_for_worker(pod, "at the end of its topics", |said| {
+            said["state"] == "streaming"
+                && said["trouble"] == false
+                && said["message"] == "everything is stored"
+        })
+    }
+
+    /// Restores a topic from a Storage, and returns how many records are the same again. `more` is nothing or what else the Restore
+    /// says.
+    pub(crate) fn comes_back(&self, storage: &str, topic: &str, more: &str) -> Result<u64> {
+        let copy = self.restored(storage, topic, more)?;
+        Ok(Kafka::shared().compare(topic, &copy)?.records)
+    }
+
+    /// Restores a topic from a Storage into a new one, whose name it returns.
+    pub(crate) fn restored(&self, storage: &str, topic: &str, more: &str) -> Result<String> {
+        let copy = unique("copy");
+        self.namespace.apply(&format!(
+            "apiVersion: kannika.io/v1alpha
+kind: Restore
+metadata: {{name: {copy}}}
+spec:
+  source: {storage}
+  sink: hub
+  enabled: true
+  config: {{topics: [{{source: {topic}, target: {copy}}}]}}
+  {more}
+"
+        ))?;
+        let restore = format!("restore/{copy}");
+        self.wait_for(&restore, "Done", "everything is restored")?;
+        Ok(copy)
+    }
+
+    /// How often the container of a pod was started again, and which pod of that name it is.
+    pub(crate) fn lives(&self, pod: &str) -> Result<(u64, String)> {
+        let found = self.namespace.get(pod)?.context("the pod")?;
+        let restarts = found["status"]["containerStatuses"][0]["restartCount"].as_u64();
+        let uid = found["metadata"]["uid"].as_str();
+        Ok((
+            restarts.context("its restarts")?,
+            uid.context("its id")?.to_owned(),
+        ))
     }
 
     pub(crate) fn patch(&self, resource: &str, patch: &str) -> Result<()> {

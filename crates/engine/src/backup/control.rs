@@ -14,7 +14,7 @@ use armory_failpoints::{Point, reach};
 use armory_resources::job::BackupJob;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::broker::{BrokerHandle, Event, Shared};
@@ -23,7 +23,7 @@ use super::commits::{Commits, Finished};
 use super::counters::Counters;
 use super::partition::{Partition, Phase};
 use super::retention::Pruner;
-use super::{BackupSummary, Until};
+use super::{BackupSummary, Delay, Until};
 use crate::budget::Budget;
 use crate::error::sentence;
 use crate::observer::alive;
@@ -47,6 +47,8 @@ const TICKS_PER_HEAD: u32 = 1200;
 pub(crate) struct Control {
     job: BackupJob,
     until: Until,
+    /// For as long as the cluster has not been asked for the first time: whoever has none is told at once when it cannot be.
+    patience_at_first: Option<Delay>,
     observer: Arc<dyn Observer>,
     stop: CancellationToken,
     shared: Arc<Shared>,
@@ -94,6 +96,7 @@ impl Control {
     pub(crate) async fn start(
         job: BackupJob,
         until: Until,
+        patience_at_first: Option<Delay>,
         observer: Arc<dyn Observer>,
         stop: CancellationToken,
     ) -> Result<Control, EngineError> {
@@ -132,6 +135,7 @@ impl Control {
         Ok(Control {
             job,
             until,
+            patience_at_first,
             observer,
             stop,
             shared,
@@ -199,7 +203,7 @@ impl Control {
         let observer = Arc::clone(&self.observer);
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            first = alive(&observer, self.refresh()) => first?,
+            first = self.first_look() => first?,
         }
         if self.until == Until::CaughtUp && self.topics.is_empty() && self.failures.is_empty() {
             return Err(EngineError::NoTopic {
@@ -266,6 +270,24 @@ impl Control {
             }
         }
         Ok(())
+    }
+
+    /// Asks the cluster for the first time, as often as there is patience for.
+    async fn first_look(&mut self) -> Result<(), EngineError> {
+        let observer = Arc::clone(&self.observer);
+        let mut patience = self.patience_at_first.take();
+        loop {
+            let error = match alive(&observer, self.refresh()).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            let may_pass = error.is_transient() || error.is_about_access();
+            let Some(delay) = patience.as_mut().filter(|_| may_pass) else {
+                return Err(error);
+            };
+            let pause = delay.next(&error);
+            alive(&observer, sleep(pause)).await;
+        }
     }
 
     fn is_over(&self) -> bool {

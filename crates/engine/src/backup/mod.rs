@@ -19,11 +19,15 @@ mod transform;
 use std::sync::Arc;
 use std::time::Duration;
 
+use armory_kafka::Backoff;
 use armory_plugins::EntryCounters;
 use armory_resources::job::BackupJob;
+use armory_troubles::{Cause, Retrying, Troubles};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::{EngineError, Observer};
+use crate::error::sentence;
+use crate::{EngineError, Observer, Outlook};
 
 /// How a backup is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -88,9 +92,76 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<BackupSummary, EngineError> {
     // Until the archive is open nothing is under way, and a storage that is silent may take minutes.
-    let start = control::Control::start(job, until, observer, stop.clone());
+    let start = control::Control::start(job, until, None, observer, stop.clone());
     match stop.run_until_cancelled(start).await {
         Some(control) => control?.run().await,
         None => Ok(BackupSummary::default()),
+    }
+}
+
+/// Runs a backup until it is stopped, as a service does: what keeps it from beginning and may pass (a missing secret, a storage that
+/// refuses, a cluster that cannot be reached) is told among the observer's [troubles](Observer::troubles), and waited for.
+///
+/// # Errors
+/// As of [`run`], but for those that may pass before it has begun.
+pub async fn serve(
+    job: BackupJob,
+    observer: Arc<dyn Observer>,
+    stop: CancellationToken,
+) -> Result<BackupSummary, EngineError> {
+    let mut delay = Delay::new(observer.troubles());
+    loop {
+        let patience = Some(Delay::new(observer.troubles()));
+        let (job, watched) = (job.clone(), Arc::clone(&observer));
+        let start = control::Control::start(job, Until::Stopped, patience, watched, stop.clone());
+        let error = match stop.run_until_cancelled(start).await {
+            None => return Ok(BackupSummary::default()),
+            Some(Ok(control)) => {
+                drop(delay);
+                return control.run().await;
+            }
+            Some(Err(error)) => error,
+        };
+        if error.outlook() != Outlook::Passing {
+            return Err(error);
+        }
+        let pause = delay.next(&error);
+        if stop.run_until_cancelled(sleep(pause)).await.is_none() {
+            return Ok(BackupSummary::default());
+        }
+    }
+}
+
+/// The first and the longest pause before a backup that could not begin is begun again.
+const BEGIN_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+
+/// How long a backup that cannot begin waits, and the trouble that it is in until this is dropped.
+#[derive(Debug)]
+struct Delay {
+    troubles: Troubles,
+    backoff: Backoff,
+    trouble: Option<Retrying>,
+}
+
+impl Delay {
+    fn new(troubles: Troubles) -> Delay {
+        Delay {
+            troubles,
+            backoff: Backoff::new(BEGIN_AGAIN.0, BEGIN_AGAIN.1),
+            trouble: None,
+        }
+    }
+
+    /// How long to wait after one more failure, which is told until the next.
+    fn next(&mut self, error: &EngineError) -> Duration {
+        let why = sentence(error);
+        match &self.trouble {
+            Some(trouble) => trouble.again(&why),
+            None => {
+                tracing::warn!("cannot begin, trying again until it can: {why}");
+                self.trouble = Some(self.troubles.retrying(Cause::Start, &why));
+            }
+        }
+        self.backoff.next_delay()
     }
 }

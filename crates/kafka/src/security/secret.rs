@@ -10,6 +10,9 @@ pub enum SecretValue {
     Text(String),
     /// The value is the file's content, without one line end at its end.
     File(PathBuf),
+    /// The same, of a file that may be missing: then it is as if the property had not been given. For certificates, keys and
+    /// their passwords; a missing user name or password is an error all the same.
+    OptionalFile(PathBuf),
 }
 
 /// A certificate, key or password that cannot be read, or is not what it should be: which property, which file, and why.
@@ -34,11 +37,24 @@ impl fmt::Display for From<'_> {
 }
 
 impl SecretValue {
+    /// The value, read now; none of a file that may be missing, and is.
+    pub(crate) async fn read_if_given(
+        &self,
+        property: &'static str,
+    ) -> Result<Option<String>, SecretError> {
+        if let SecretValue::OptionalFile(file) = self
+            && matches!(tokio::fs::try_exists(file).await, Ok(false))
+        {
+            return Ok(None);
+        }
+        self.read(property).await.map(Some)
+    }
+
     /// The value, read now.
     pub(crate) async fn read(&self, property: &'static str) -> Result<String, SecretError> {
         let file = match self {
             SecretValue::Text(text) => return Ok(text.clone()),
-            SecretValue::File(file) => file,
+            SecretValue::File(file) | SecretValue::OptionalFile(file) => file,
         };
         match tokio::fs::read_to_string(file).await {
             Ok(mut text) => {
@@ -64,6 +80,7 @@ impl fmt::Debug for SecretValue {
         match self {
             SecretValue::Text(_) => f.write_str("Text(…)"),
             SecretValue::File(file) => f.debug_tuple("File").field(file).finish(),
+            SecretValue::OptionalFile(file) => f.debug_tuple("OptionalFile").field(file).finish(),
         }
     }
 }
@@ -88,6 +105,25 @@ mod tests {
             error.contains("sasl.password") && error.contains("No such file"),
             "{error}"
         );
+    }
+
+    #[tokio::test]
+    async fn what_may_be_missing_is_read_as_soon_as_it_is_there() {
+        let folder = std::env::temp_dir().join(format!("armory-secret-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir(&folder).unwrap();
+        let file = folder.join("key");
+        let read = async |secret: SecretValue| secret.read_if_given("ssl.key").await;
+        let (wanted, optional) = (
+            SecretValue::File(file.clone()),
+            SecretValue::OptionalFile(file.clone()),
+        );
+        assert_eq!(read(optional.clone()).await.unwrap(), None);
+        assert!(read(wanted.clone()).await.is_err());
+        std::fs::write(&file, "a\n").unwrap();
+        for secret in [optional, wanted] {
+            assert_eq!(read(secret).await.unwrap().as_deref(), Some("a"));
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

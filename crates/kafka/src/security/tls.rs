@@ -153,7 +153,7 @@ impl TlsOptions {
             property: &'static str,
         ) -> Result<Option<String>, SecretError> {
             match value {
-                Some(value) => value.read(property).await.map(Some),
+                Some(value) => value.read_if_given(property).await,
                 None => Ok(None),
             }
         }
@@ -187,7 +187,19 @@ impl TlsOptions {
                 })?;
                 (config, subject)
             }
-            _ => (builder.with_no_client_auth(), None),
+            (None, None) => (builder.with_no_client_auth(), None),
+            (Some(_), None) => {
+                let reason = "it is missing, and its certificate is there; give both or none";
+                return Err(unusable("ssl.key", &self.key, reason.to_owned()));
+            }
+            (None, Some(_)) => {
+                let reason = "it is missing, and its key is there; give both or none";
+                return Err(unusable(
+                    "ssl.certificate",
+                    &self.certificate,
+                    reason.to_owned(),
+                ));
+            }
         };
         Ok(Ready {
             material,
@@ -223,7 +235,7 @@ impl Trust {
         location_property: &'static str,
     ) -> Result<Option<String>, SecretError> {
         let mut text = match &self.pem {
-            Some(pem) => Some(pem.read(pem_property).await?),
+            Some(pem) => pem.read_if_given(pem_property).await?,
             None => None,
         };
         if let Some(location) = &self.location {
@@ -277,7 +289,7 @@ impl Trust {
 
 fn unusable(property: &'static str, value: &Option<SecretValue>, reason: String) -> SecretError {
     let file = match value {
-        Some(SecretValue::File(file)) => Some(file.clone()),
+        Some(SecretValue::File(file) | SecretValue::OptionalFile(file)) => Some(file.clone()),
         _ => None,
     };
     SecretError {

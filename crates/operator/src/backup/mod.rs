@@ -17,6 +17,7 @@ use crate::children::{Children, Prepared, owned};
 use crate::context::{Context, LOOK_AGAIN, Outcome, progress};
 use crate::kinds::{Backup, Pod, Service, StatefulSet};
 use crate::names::{BACKUP_LABEL, child, label_value};
+use crate::pod::Places;
 use crate::progress;
 use crate::reason::Reason;
 use crate::resolve::{References, Refusal, read_one};
@@ -227,7 +228,11 @@ async fn running(
             found = state::hindered(&why);
         }
     }
-    found = found.with_notes(&run.notes);
+    let places = Places {
+        storage: backup.spec["sink"].as_str().unwrap_or_default(),
+        report: None,
+    };
+    found = found.in_words(&places).with_notes(&run.notes);
     let sum = progress::sum(&workers);
     let before = backup.status.as_ref();
     let told = progress(before, sum.as_ref());

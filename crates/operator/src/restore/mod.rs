@@ -18,6 +18,7 @@ use crate::children::{Children, Prepared, owned};
 use crate::context::{Context, LOOK_AGAIN, Outcome, progress, seen};
 use crate::kinds::{Job, Pod, Restore};
 use crate::names::{RESTORE_LABEL, RUN, label_value, short_hash};
+use crate::pod::Places;
 use crate::progress;
 use crate::reason::Reason;
 use crate::resolve::{References, Refusal, name_at, read_one};
@@ -63,7 +64,12 @@ pub(crate) async fn reconcile(restore: Arc<Restore>, context: Arc<Context>) -> O
         Some(mapping) => found.with(mapping),
         None => found,
     };
-    let found = state::with_worker(found, &workers);
+    let report = restore.annotations().get(REPORT_CLAIM_ANNOTATION);
+    let places = Places {
+        storage: restore.spec["source"].as_str().unwrap_or_default(),
+        report: report.map(String::as_str),
+    };
+    let found = state::with_worker(found, &workers).in_words(&places);
     let started = jobs.iter().find_map(|job| job.status.start_time.clone());
     let run = match &step {
         Step::Run { run, .. } | Step::Watch { run, .. } => Some(run.run.clone()),

@@ -197,17 +197,30 @@ impl fmt::Display for StorageLocation {
 pub enum Secret {
     /// The value is the file's content, without one line end at its end.
     File(PathBuf),
+    /// The same, of a file that may be missing: then it is as if nothing had been said.
+    OptionalFile(PathBuf),
     /// The value.
     #[serde(serialize_with = "refuse", skip_deserializing)]
     Inline(String),
 }
 
 impl Secret {
+    /// Whether it is to be used as things are: not if it may be missing, and is.
+    pub fn is_given(&self) -> bool {
+        match self {
+            Secret::OptionalFile(path) => path.exists(),
+            Secret::File(_) | Secret::Inline(_) => true,
+        }
+    }
+
     /// The value. Reads the file.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, be it that it may be missing.
     pub fn reveal(&self) -> io::Result<String> {
         match self {
             Secret::Inline(value) => Ok(value.clone()),
-            Secret::File(path) => {
+            Secret::File(path) | Secret::OptionalFile(path) => {
                 let mut text = std::fs::read_to_string(path).map_err(|error| {
                     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
                 })?;
@@ -227,6 +240,7 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Secret::File(path) => f.debug_tuple("File").field(path).finish(),
+            Secret::OptionalFile(path) => f.debug_tuple("OptionalFile").field(path).finish(),
             Secret::Inline(_) => f.write_str("Inline(…)"),
         }
     }
@@ -326,5 +340,22 @@ mod tests {
         let file = Secret::File("/run/secrets/a".into());
         let text = serde_json::to_string(&file).unwrap();
         assert_eq!(serde_json::from_str::<Secret>(&text).unwrap(), file);
+    }
+
+    #[test]
+    fn an_optional_secret_is_given_if_it_is_there() {
+        let there = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+        let missing = PathBuf::from("/nowhere/at/all");
+        assert!(Secret::OptionalFile(there.clone()).is_given());
+        assert!(!Secret::OptionalFile(missing.clone()).is_given());
+        assert!(Secret::File(missing.clone()).is_given());
+        let optional = Secret::OptionalFile(there.clone());
+        assert_eq!(
+            optional.reveal().unwrap(),
+            Secret::File(there).reveal().unwrap()
+        );
+        assert!(Secret::OptionalFile(missing).reveal().is_err());
+        let text = serde_json::to_string(&optional).unwrap();
+        assert_eq!(serde_json::from_str::<Secret>(&text).unwrap(), optional);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Resolver;
 use super::connect::Side;
-use crate::job::KafkaEndpoint;
+use crate::job::{KafkaEndpoint, Secret};
 use crate::kinds::credentials::{
     CredentialsSpec, MutualTlsSpec, SaslExtension, SaslMechanism, SaslSpec, TlsSpec, ValueSource,
 };
@@ -177,6 +177,12 @@ impl<'a> Resolver<'a> {
             return self.problem(document, &path, message);
         };
         match self.secret(document, &path, source) {
+            // Without it nobody gets in, so it is waited for like any other.
+            Some(Secret::OptionalFile(file)) => {
+                _ = endpoint
+                    .secrets
+                    .insert(property.to_owned(), Secret::File(file));
+            }
             Some(secret) => _ = endpoint.secrets.insert(property.to_owned(), secret),
             None if source.is_optional() => {
                 let message = format!(

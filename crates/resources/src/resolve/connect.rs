@@ -279,8 +279,8 @@ impl<'a> Resolver<'a> {
         if name.is_empty() || key.is_empty() {
             return None;
         }
-        if let Some(file) = self.bindings.secret(name, key) {
-            return Some(Secret::File(file));
+        if let Some(secret) = self.bindings.secret(name, key, source.is_optional()) {
+            return Some(secret);
         }
         let found = self
             .set
@@ -298,7 +298,7 @@ impl<'a> Resolver<'a> {
         if let Some(value) = found.and_then(|secret| secret.get(key)) {
             return Some(Secret::Inline(value.to_owned()));
         }
-        if reference.optional != Some(true) {
+        if !source.is_optional() {
             let path = [path, &["secretKeyRef"]].concat();
             let message = if found.is_some() {
                 format!("the Secret {name} has no key {key}, add it or --secret {name}/{key}=PATH")

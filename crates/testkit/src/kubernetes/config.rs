@@ -148,7 +148,8 @@ disabled_plugins = [
     conf_dir = "STATE/conf/cni"
 "#;
 
-/// Images are never collected: one that was imported could not be pulled again.
+/// Images are never collected: one that was imported could not be pulled again. Pods are looked after every ten seconds instead of
+/// every minute, so that their volumes have a changed Secret soon.
 const KUBELET: &str = "apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 authentication: {anonymous: {enabled: false}, webhook: {enabled: true}, x509: {clientCAFile: STATE/pki/ca.crt}}
@@ -167,6 +168,7 @@ imageGCHighThresholdPercent: 100
 evictionHard: {memory.available: 50Mi, nodefs.available: 1%, nodefs.inodesFree: 1%, imagefs.available: 1%}
 nodeStatusUpdateFrequency: 5s
 configMapAndSecretChangeDetectionStrategy: Watch
+syncFrequency: 10s
 ";
 
 /// Limits of the machine's connection tracking are left alone.

@@ -26,6 +26,7 @@ mod forward;
 mod namespace;
 mod programs;
 mod state;
+mod volume;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -43,6 +44,7 @@ pub use forward::Forward;
 pub use namespace::Namespace;
 pub use programs::{HELM_VERSION, PACKAGES, VERSION, programs};
 use state::Place;
+pub use volume::SmallVolume;
 
 /// The address under which pods reach the machine that the tests run on.
 pub const MACHINE: &str = "172.30.0.2";

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::{Cluster, Forward, run_with_input};
+use super::{Cluster, Forward, SmallVolume, run_with_input};
 use crate::{cache, unique};
 
 /// How long anything may take that a test waits for. Machines are slow when much else runs on them.
@@ -54,6 +54,12 @@ impl<'cluster> Namespace<'cluster> {
         self.cluster
             .told(run_with_input(&mut command, yaml))
             .map(drop)
+    }
+
+    /// Asks the API server whether it would take the documents in this namespace; nothing is changed. Returns what kubectl prints.
+    pub fn try_apply(&self, yaml: &str) -> Result<String> {
+        let options = ["--namespace", &self.name, "--dry-run=server"];
+        self.cluster.apply_with(&options, yaml)
     }
 
     /// Writes the status of resources, as a controller does.
@@ -142,6 +148,11 @@ impl<'cluster> Namespace<'cluster> {
             std::thread::sleep(POLL);
         }
         Ok(())
+    }
+
+    /// A volume of that size for a claim that is to be made, by name: a volume that can be full.
+    pub fn small_volume(&self, claim: &str, kibibytes: u32) -> Result<SmallVolume<'cluster>> {
+        SmallVolume::create(self, claim, kibibytes)
     }
 
     /// What a pod's containers have printed.

@@ -8,14 +8,19 @@ use armory_broker::Broker;
 use armory_kafka::{Client, ClientConfig, NewTopic, TopicFilter};
 use armory_records::{BatchBuilder, BatchOptions};
 use armory_resources::job::{KafkaEndpoint, StorageLocation, TopicSelection};
+use armory_troubles::Troubles;
 
 use super::*;
 
-/// Keeps remarks.
+/// Keeps remarks, and troubles.
 #[derive(Default)]
-struct Remarks(Mutex<Vec<String>>);
+struct Remarks(Mutex<Vec<String>>, Troubles);
 
 impl Observer for Remarks {
+    fn troubles(&self) -> Troubles {
+        self.1.clone()
+    }
+
     fn remark(&self, remark: &Remark) {
         self.0.lock().expect("no panic").push(remark.text.clone());
     }
@@ -99,7 +104,7 @@ impl Test {
         let mut job = BackupJob::new("b", source, StorageLocation::Folder { path }, topics);
         job.rollover.timeout = Duration::from_secs(1);
         let remarks = Arc::clone(&self.remarks) as Arc<dyn Observer>;
-        let control = Control::start(job, until, remarks, self.stop.clone());
+        let control = Control::start(job, until, None, remarks, self.stop.clone());
         control.await.expect("a backup")
     }
 
@@ -342,7 +347,7 @@ async fn a_stop_does_not_wait_for_the_first_look_at_the_cluster() {
     let path = test.root();
     let job = BackupJob::new("b", source, StorageLocation::Folder { path }, topics);
     let remarks = Arc::clone(&test.remarks) as Arc<dyn Observer>;
-    let control = Control::start(job, Until::Stopped, remarks, test.stop.clone()).await;
+    let control = Control::start(job, Until::Stopped, None, remarks, test.stop.clone()).await;
     let running = tokio::spawn(control.expect("a backup").run());
     let taken = tokio::time::timeout(Duration::from_secs(20), silent.accept()).await;
     let _connection = taken.expect("it asks").expect("a connection");
