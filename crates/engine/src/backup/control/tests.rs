@@ -356,6 +356,57 @@ async fn a_stop_does_not_wait_for_the_first_look_at_the_cluster() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_service_begins_once_it_can_and_says_meanwhile_why_it_cannot() {
+    let test = Test::start().await;
+    let orders = test.topic("orders", 1, 10).await;
+    std::fs::write(test.root(), "in the way").expect("written");
+    let source = KafkaEndpoint::from_bootstrap(test.broker.bootstrap());
+    let topics = TopicSelection {
+        streams: vec!["orders".to_owned()],
+        ..TopicSelection::default()
+    };
+    let path = test.root();
+    let mut job = BackupJob::new("b", source, StorageLocation::Folder { path }, topics);
+    job.rollover.timeout = Duration::from_secs(1);
+    // Who is no service is told at once.
+    let remarks = Arc::clone(&test.remarks) as Arc<dyn Observer>;
+    let run = crate::backup::run(job.clone(), Until::Stopped, remarks, test.stop.clone());
+    let error = run.await.expect_err("there is no folder").to_string();
+    assert!(error.contains("archive"), "{error}");
+
+    let remarks = Arc::clone(&test.remarks) as Arc<dyn Observer>;
+    let service = crate::backup::serve(job.clone(), remarks, test.stop.clone());
+    let service = tokio::spawn(service);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let in_trouble = || {
+        let current = test.remarks.troubles().current();
+        current.iter().any(|trouble| trouble.sentence == error)
+    };
+    while !in_trouble() {
+        assert!(Instant::now() < deadline, "{error}, {:?}", test.remarks.1);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    std::fs::remove_file(test.root()).expect("removed");
+    while !test.root().exists() || test.committed(&orders, 0).await < 10 {
+        assert!(Instant::now() < deadline, "it does not begin");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(!in_trouble());
+    test.stop.cancel();
+    ends_soon(service).await.expect("a stop is no failure");
+
+    // What does not pass is not waited for.
+    job.source.properties.clear();
+    let remarks = Arc::clone(&test.remarks) as Arc<dyn Observer>;
+    let service = crate::backup::serve(job, remarks, CancellationToken::new());
+    let service = tokio::time::timeout(Duration::from_secs(20), service);
+    service
+        .await
+        .expect("it ends")
+        .expect_err("no broker is named");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stop_does_not_wait_for_partitions_to_be_placed() {
     let test = Test::start().await;
     let orders = test.topic("orders", 2, 10).await;
