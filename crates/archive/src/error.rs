@@ -57,7 +57,9 @@ pub enum ArchiveError {
         reason: String,
     },
     /// Another backup writes this partition's chain.
-    #[error("{partition} is archived by another writer: {owner}; use --take-over to continue it")]
+    #[error(
+        "{partition} is archived by another writer: {owner}; give this one a storage of its own, or continue that one with --take-over (in a pod, by spec.extraArgs)"
+    )]
     OwnedByOther {
         /// The partition.
         partition: PartitionKey,

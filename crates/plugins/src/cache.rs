@@ -1,11 +1,11 @@
 //! Compiled components, kept from one process to the next.
 //!
-//! Compiling takes from 20 ms (Rust) to 8 s (Python, JavaScript), loading what was compiled 30 ms at the most. What lies here
+//! Compiling takes from 20 ms (Rust) to 8 s (Python, JavaScript), loading what was compiled a few, because it is mapped, not read. What lies here
 //! is machine code that the process will run, so the folder belongs to this user alone, and every file carries a digest.
 
-use std::fs;
+use std::fs::{self, File};
 use std::hash::{Hash as _, Hasher};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ use wasmtime::{Engine, Result};
 
 use crate::HostError;
 
-/// A file begins with a digest (BLAKE3: it is computed at every start, and of megabytes). What follows is what wasmtime serialised.
+/// A file is what wasmtime serialised, and then its digest (BLAKE3: it is computed at every start, and of megabytes).
 const DIGEST_LEN: usize = blake3::OUT_LEN;
 
 /// A folder of compiled components.
@@ -64,8 +64,8 @@ impl Cache {
             Ok(_) => return Err(refused("it belongs to another user".into())),
             Err(error) => return Err(refused(format!("it cannot be written to: {error}"))),
         }
-        // With the digest that files begin with, so that those of another one are not looked at.
-        let mut hasher = Sha256Hasher(Sha256::new_with_prefix("blake3"));
+        // With the digest that files end with, so that those of another one are not looked at.
+        let mut hasher = Sha256Hasher(Sha256::new_with_prefix("BLAKE3 at the end"));
         engine.precompile_compatibility_hash().hash(&mut hasher);
         let compiler = crate::host::hex(&hasher.0.finalize()[..16]);
         Ok(Self {
@@ -105,25 +105,28 @@ impl Cache {
 
     #[allow(unsafe_code)]
     fn load(&self, engine: &Engine, path: &Path) -> Result<Option<Component>, String> {
-        let file = match fs::read(path) {
-            Ok(file) => file,
+        match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error.to_string()),
-        };
-        let Some((digest, code)) = file.split_at_checked(DIGEST_LEN) else {
-            return Err("it is too short".into());
-        };
-        if blake3::hash(code).as_bytes() != digest {
-            return Err("its digest does not match".into());
+            file => file
+                .and_then(check_digest)
+                .map_err(|error| error.to_string())?,
         }
-        // SAFETY: `deserialize` runs what it is given as machine code, so it must be what `serialize` made. It is:
+        // SAFETY: `deserialize_file` maps the file and runs what is in it as machine code, so it must be what `serialize` made, and
+        // stay so. It does:
         // - nobody but this user can write to the folder, which `open` has checked, and only `store` does;
         // - `store` writes what `Component::serialize` returned, under a name that holds the SHA-256 of the component and
-        //   a hash of compiler, version, target and settings, and moves the file into place when it is complete;
-        // - the digest shows that no byte of it has changed since, and it is checked on the bytes in memory, which nobody
-        //   else can change between this check and their use.
-        // wasmtime itself refuses code that was made by another version or for another machine.
-        let component = unsafe { Component::deserialize(engine, code) };
+        //   a hash of compiler, version, target and settings, and moves the file into place when it is complete. A file that is
+        //   there is replaced or deleted as a whole, never written to, so what is mapped stays as it is;
+        // - the digest shows that no byte of it has been damaged since. A file that took its place after that look is another
+        //   that `store` made for this very name.
+        // wasmtime itself refuses code that was made by another version or for another machine; it does not mind what follows.
+        let mapped = unsafe { Component::deserialize_file(engine, path) };
+        // Nothing on a file system that is mounted `noexec` can be mapped to run. A copy can.
+        let component = mapped.or_else(|_| {
+            let code = fs::read(path)?;
+            // SAFETY: as above.
+            unsafe { Component::deserialize(engine, code) }
+        });
         component.map(Some).map_err(|error| format!("{error:#}"))
     }
 
@@ -140,14 +143,30 @@ impl Cache {
             .mode(0o600)
             .open(&unfinished)
             .and_then(|mut file| {
-                file.write_all(blake3::hash(code).as_bytes())?;
-                file.write_all(code)
+                file.write_all(code)?;
+                file.write_all(blake3::hash(code).as_bytes())
             })
             .and_then(|()| fs::rename(&unfinished, path));
         if written.is_err() {
             let _ = fs::remove_file(&unfinished);
         }
         written
+    }
+}
+
+/// Whether a file is what was written, by the digest at its end. It is read piece by piece: most of a large one need not be in
+/// memory before the code runs.
+fn check_digest(mut file: File) -> io::Result<()> {
+    let Some(code) = file.metadata()?.len().checked_sub(DIGEST_LEN as u64) else {
+        return Err(io::Error::other("it is too short"));
+    };
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader((&mut file).take(code))?;
+    let mut digest = [0; DIGEST_LEN];
+    file.read_exact(&mut digest)?;
+    match hasher.finalize() == digest {
+        true => Ok(()),
+        false => Err(io::Error::other("its digest does not match")),
     }
 }
 
