@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use armory_resources::{Bindings, Resource, ResourceSet};
-use armory_testkit::guide::blocks;
+use armory_testkit::guide::{Block, blocks};
 use clap::Parser as _;
 
 use crate::args::Arguments;
@@ -88,8 +88,11 @@ fn the_documents_of_the_guide_are_sound() {
     let mut count = 0;
     for page in pages() {
         let text = fs::read_to_string(&page).expect("readable");
-        let blocks = blocks(&text).into_iter();
-        for block in blocks.filter(|block| block.info == "yaml") {
+        let is_ours = |block: &Block| {
+            let mut lines = block.text.lines();
+            block.info == "yaml" && lines.any(|line| line.starts_with("apiVersion: kannika.io/"))
+        };
+        for block in blocks(&text).into_iter().filter(is_ours) {
             let name = page.display().to_string();
             let set = ResourceSet::read([(name.as_str(), block.text.as_str())]);
             let is_restore = |resource: &Resource| matches!(resource, Resource::Restore(_));
